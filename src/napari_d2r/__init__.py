@@ -1,0 +1,1 @@
+"""Axial super-resolution of volume microscopy with D2R."""

@@ -1,0 +1,36 @@
+"""What is processed: volumes, voxel sizes, intensity, axial geometry. numpy only."""
+
+from napari_d2r.volumes._axial import (
+    MAX_FACTOR,
+    MIN_FACTOR,
+    AxialGrid,
+    Interpolation,
+    interpolate_axial,
+    to_dtype,
+)
+from napari_d2r.volumes._intensity import IntensityRange, require_finite
+from napari_d2r.volumes._volume import (
+    MIN_SLICES,
+    SUPPORTED_DTYPES,
+    ArrayLike,
+    Volume,
+    VoxelSize,
+    centred_box,
+)
+
+__all__ = [
+    "MAX_FACTOR",
+    "MIN_FACTOR",
+    "MIN_SLICES",
+    "SUPPORTED_DTYPES",
+    "ArrayLike",
+    "AxialGrid",
+    "IntensityRange",
+    "Interpolation",
+    "Volume",
+    "VoxelSize",
+    "centred_box",
+    "interpolate_axial",
+    "require_finite",
+    "to_dtype",
+]

@@ -1,0 +1,66 @@
+"""Grey values to the unit range and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_d2r.errors import InputError
+from napari_d2r.volumes._axial import to_dtype
+from napari_d2r.volumes._volume import Volume
+
+# Percentiles that survive hot pixels and dropouts.
+LOW_PERCENTILE, HIGH_PERCENTILE = 0.1, 99.9
+
+
+@dataclass(frozen=True, slots=True)
+class IntensityRange:
+    """The grey values that map to 0 and 1. Values outside are kept, not clipped."""
+
+    low: float
+    high: float
+
+    @property
+    def span(self) -> float:
+        """Grey levels between 0 and 1."""
+        return self.high - self.low
+
+    def to_unit(self, values: NDArray[Any]) -> NDArray[np.float32]:
+        """Stored values to float32, ``low`` to 0 and ``high`` to 1."""
+        return ((values.astype(np.float32) - self.low) / self.span).astype(np.float32)
+
+    def from_unit(self, values: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """The inverse of `to_unit`, rounded and clipped to ``dtype``."""
+        return to_dtype(values * np.float32(self.span) + np.float32(self.low), dtype)
+
+    @classmethod
+    def of(cls, volume: Volume, max_slices: int = 16) -> IntensityRange:
+        """Percentiles 0.1 and 99.9 of slices sampled evenly along Z.
+
+        Raises
+        ------
+        InputError
+            If the sample is constant or holds NaN or infinite values.
+        """
+        picks = np.unique(np.linspace(0, volume.shape[0] - 1, max_slices).round().astype(int))
+        sample = np.stack([volume.read(z=slice(k, k + 1)) for k in picks]).astype(np.float64)
+        require_finite(sample, volume.name)
+        low, high = np.percentile(sample, [LOW_PERCENTILE, HIGH_PERCENTILE])
+        if high <= low:  # a few bright voxels on an even background are still a signal
+            low, high = sample.min(), sample.max()
+        if high <= low:
+            raise InputError(
+                f"{volume.name} is constant (every voxel is {low:g}); there is nothing to resolve."
+            )
+        return cls(float(low), float(high))
+
+
+def require_finite(values: NDArray[Any], name: str) -> None:
+    """Refuse NaN and infinite voxels, which a network would spread over its whole tile."""
+    if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
+        raise InputError(
+            f"{name} holds NaN or infinite voxels; replace them, for example by zero, first."
+        )
