@@ -1,0 +1,1 @@
+"""A seeded synthetic volume with a known isotropic truth, to try everything on."""
