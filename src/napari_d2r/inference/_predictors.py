@@ -1,0 +1,146 @@
+"""One interface for every method that fills the gaps between measured slices.
+
+A predictor gets a slab of measured slices in unit intensity, the gaps wanted and the
+depths within each, and returns the slices in those gaps. It does not know where the slab
+came from, so a shard, a whole stack and a leave-one-out test call it alike.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from napari_d2r.jobs import CancelToken
+from napari_d2r.volumes import Interpolation, interpolate_axial
+
+# Columns of activations computed at once: bounds memory and the time to honour a cancel.
+_PIXELS_AT_ONCE = {"cpu": 120_000, "cuda": 8_000_000, "mps": 1_000_000}
+
+
+class Interrupted(Exception):  # noqa: N818 - a request that was honoured, not an error
+    """Raised inside a prediction when its cancel token is set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Halo:
+    """Context that a predictor needs around what it predicts.
+
+    ``slices`` beyond the two that bound a gap, ``lateral`` pixels on every side, and the
+    ``stride`` that lateral tile origins must be multiples of.
+    """
+
+    slices: int = 0
+    lateral: int = 0
+    stride: int = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GapRequest:
+    """Gaps ``first`` .. ``first + G - 1`` of a slab, and ``depths`` (G, D) in each."""
+
+    first: int
+    depths: Tensor
+    log2_gap: float
+
+
+class AxialPredictor(Protocol):
+    """A method that fills gaps."""
+
+    @property
+    def halo(self) -> Halo:
+        """What must surround a tile for it to equal the whole."""
+        ...
+
+    def predict(
+        self, slab: Tensor, request: GapRequest, cancel: CancelToken | None = None
+    ) -> Tensor:
+        """``slab`` (J, H, W) -> (G, D, H, W), unit intensity, on the slab's device."""
+        ...
+
+
+class InterpolationPredictor:
+    """Nearest, linear or cubic: the baselines, through the same door as the networks."""
+
+    def __init__(self, kind: Interpolation) -> None:
+        self.kind = kind
+        self.halo = Halo(slices=1 if kind == "cubic" else 0)
+
+    def predict(
+        self, slab: Tensor, request: GapRequest, cancel: CancelToken | None = None
+    ) -> Tensor:
+        """Interpolate on the CPU in float32."""
+        gaps = torch.arange(len(request.depths), dtype=torch.float64) + request.first
+        positions: NDArray[np.float64] = (gaps[:, None] + request.depths.double().cpu()).numpy()
+        filled = interpolate_axial(slab.cpu().numpy(), positions.ravel(), self.kind)
+        return torch.from_numpy(filled).unflatten(0, tuple(positions.shape)).to(slab)
+
+
+class SequencePredictor:
+    """Networks of AENet's contract: four slices and depths in, slices out."""
+
+    def __init__(self, network: nn.Module, halo: Halo | None = None) -> None:
+        self.network = network.eval()
+        self.halo = halo or Halo(1, int(network.lateral_halo), int(network.lateral_stride))  # type: ignore[arg-type]
+
+    @torch.inference_mode()
+    def predict(
+        self, slab: Tensor, request: GapRequest, cancel: CancelToken | None = None
+    ) -> Tensor:
+        """Gap by gap; outer slices are replicated at the ends of the slab."""
+        log2_gap = torch.full((1,), request.log2_gap, device=slab.device)
+        filled = []
+        for offset, depths in enumerate(request.depths.to(slab)):
+            _stop_if_asked(cancel)
+            gap = request.first + offset
+            taps = torch.tensor([gap - 1, gap, gap + 1, gap + 2]).clamp(0, len(slab) - 1)
+            filled.append(self.network(slab[taps][None], depths[None], log2_gap)[0])
+        return torch.stack(filled)
+
+
+class LateralPredictor:
+    """A row network applied to XZ slices, to YZ slices, and averaged."""
+
+    def __init__(self, network: nn.Module, halo: Halo | None = None) -> None:
+        self.network = network.eval()
+        self.halo = halo or Halo(
+            int(network.axial_halo), int(network.lateral_halo), int(network.lateral_stride)  # type: ignore[arg-type]
+        )
+
+    @torch.inference_mode()
+    def predict(
+        self, slab: Tensor, request: GapRequest, cancel: CancelToken | None = None
+    ) -> Tensor:
+        """Both directions, a few lateral slices at a time."""
+        xz = self._restore(slab.permute(1, 0, 2), request, cancel)  # (Y, G, D, X)
+        yz = self._restore(slab.permute(2, 0, 1), request, cancel)  # (X, G, D, Y)
+        return (xz.permute(1, 2, 0, 3) + yz.permute(1, 2, 3, 0)) / 2
+
+    def _restore(self, slices: Tensor, request: GapRequest, cancel: CancelToken | None) -> Tensor:
+        """(N, J, W) lateral slices -> (N, G, D, W)."""
+        wanted = slice(request.first, request.first + len(request.depths))
+        num_gaps = slices.shape[1] - 1
+        depths = torch.full((num_gaps, request.depths.shape[1]), 0.5).to(slices)
+        depths[wanted] = request.depths.to(slices)
+        log2_gap = torch.tensor(request.log2_gap).to(slices)
+        at_once = max(1, _PIXELS_AT_ONCE[slices.device.type] // slices[0].numel())
+        filled = []
+        for rows in slices.split(at_once):
+            _stop_if_asked(cancel)
+            filled.append(self.network(rows.contiguous(), depths, log2_gap)[:, wanted])
+        return torch.cat(filled)
+
+
+def log2_of(factor: float) -> float:
+    """How networks are told the gap width; rounding keeps equal factors equal."""
+    return round(math.log2(factor), 6)
+
+
+def _stop_if_asked(cancel: CancelToken | None) -> None:
+    if cancel:
+        raise Interrupted

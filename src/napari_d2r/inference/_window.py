@@ -1,0 +1,116 @@
+"""The sliding window: one output shard from the measured slices around it.
+
+`fill_shard` is the unit of work. It depends on nothing but its arguments, so a local
+loop, a resumed run and a worker elsewhere produce the same bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from napari_d2r.inference._predictors import AxialPredictor, GapRequest, Halo, log2_of
+from napari_d2r.jobs import CancelToken
+from napari_d2r.volumes import AxialGrid, IntensityRange, Volume, require_finite
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """Voxels [start, stop) along z, y, x."""
+
+    start: tuple[int, int, int]
+    stop: tuple[int, int, int]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Edge lengths in voxels."""
+        z, y, x = (b - a for a, b in zip(self.start, self.stop, strict=True))
+        return z, y, x
+
+    @property
+    def lateral(self) -> tuple[slice, slice]:
+        """The y and x slices."""
+        return slice(self.start[1], self.stop[1]), slice(self.start[2], self.stop[2])
+
+
+def fill_shard(
+    volume: Volume,
+    grid: AxialGrid,
+    box: Box,
+    predictor: AxialPredictor,
+    intensity: IntensityRange,
+    device: torch.device,
+    cancel: CancelToken | None = None,
+) -> NDArray[Any]:
+    """The output voxels of ``box``, in the volume's dtype.
+
+    Measured slices are copied as stored. Everything else is predicted from the slices of
+    the gaps that the box touches, with the predictor's halo around them.
+
+    Raises
+    ------
+    InputError
+        When the slices hold NaN or infinite voxels.
+    Interrupted
+        When ``cancel`` is set.
+    """
+    positions = grid.positions(box.start[0], box.stop[0])
+    nearest = np.rint(positions).astype(int)
+    measured = positions == nearest
+    output = np.empty(box.shape, volume.dtype)
+    for m in np.flatnonzero(measured):
+        y, x = box.lateral
+        output[m] = volume.read(slice(nearest[m], nearest[m] + 1), y, x)[0]
+    if measured.all():
+        return output
+
+    gaps = np.floor(positions[~measured]).astype(int)
+    first, last = int(gaps.min()), int(gaps.max())
+    tile = _with_halo(box, volume.shape, predictor.halo)
+    slab_start = max(0, first - predictor.halo.slices)
+    slab_stop = min(volume.shape[0], last + 2 + predictor.halo.slices)
+    stored = volume.read(slice(slab_start, slab_stop), *tile)
+    require_finite(stored, volume.name)
+    slab = torch.from_numpy(intensity.to_unit(stored)).to(device)
+
+    depths, row, column = _depth_table(positions[~measured], gaps, first, last)
+    request = GapRequest(first - slab_start, torch.from_numpy(depths), log2_of(grid.factor))
+    filled = predictor.predict(slab, request, cancel)
+    inner = tuple(
+        slice(want.start - have.start, want.stop - have.start)
+        for want, have in zip(box.lateral, tile, strict=True)
+    )
+    wanted = filled[row, column][:, inner[0], inner[1]].float().cpu().numpy()
+    output[~measured] = intensity.from_unit(wanted, volume.dtype)
+    return output
+
+
+def _with_halo(box: Box, shape: tuple[int, int, int], halo: Halo) -> tuple[slice, slice]:
+    """Lateral slices of the box grown by the halo, clipped to the volume, on the stride."""
+
+    def grow(start: int, stop: int, length: int) -> slice:
+        low = max(0, start - halo.lateral)
+        return slice(low - low % halo.stride, min(length, stop + halo.lateral))
+
+    return (
+        grow(box.start[1], box.stop[1], shape[1]),
+        grow(box.start[2], box.stop[2], shape[2]),
+    )
+
+
+def _depth_table(
+    positions: NDArray[np.float64], gaps: NDArray[np.int_], first: int, last: int
+) -> tuple[NDArray[np.float32], NDArray[np.int_], NDArray[np.int_]]:
+    """Depths (G, D) of all gaps, and where in that table each position stands.
+
+    Where r is not whole, gaps hold different numbers of slices; spare places hold 0.5.
+    """
+    row = gaps - first
+    column = np.concatenate([np.arange(n) for n in np.bincount(row) if n])
+    depths = np.full((last - first + 1, int(column.max()) + 1), 0.5, np.float32)
+    depths[row, column] = positions - gaps
+    return depths, row, column

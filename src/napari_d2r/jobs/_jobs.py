@@ -1,0 +1,110 @@
+"""What is asked: one frozen value per job, written to and read from YAML."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import Field, ValidationError
+
+from napari_d2r.errors import InputError
+from napari_d2r.jobs._settings import (
+    FrozenModel,
+    PriorSettings,
+    StudentSettings,
+    TargetSettings,
+)
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+
+
+class Job(FrozenModel):
+    """What every job has in common."""
+
+    device: Device = Field("auto", title="Device", description="auto: cuda, then mps, then cpu.")
+    seed: int = Field(0, ge=0, title="Seed")
+
+    def to_yaml(self) -> str:
+        """The whole job as YAML; `from_yaml` reads it back."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+    @classmethod
+    def from_yaml(cls, text: str, origin: str = "The job") -> Self:
+        """Read a job; a wrong field is named.
+
+        Raises
+        ------
+        InputError
+            For text that is not YAML, unknown fields and values out of range.
+        """
+        try:
+            fields = yaml.safe_load(text) or {}
+        except yaml.YAMLError as error:
+            raise InputError(f"{origin} is not valid YAML: {error}") from error
+        return cls.checked(fields, origin)
+
+    @classmethod
+    def checked(cls, fields: Any, origin: str = "The job") -> Self:
+        """Validate plain values; the first wrong one is named in one sentence."""
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the top level"
+            raise InputError(f"{origin}: {where}: {first['msg']}.") from error
+
+    def override(self, assignments: list[str]) -> Self:
+        """Apply ``a.b=value`` assignments, values read as YAML.
+
+        Raises
+        ------
+        InputError
+            When a name does not exist or a value does not fit.
+        """
+        fields = self.model_dump(mode="json")
+        for assignment in assignments:
+            path, separator, value = assignment.partition("=")
+            *parents, leaf = path.strip().split(".")
+            target = fields
+            for parent in parents:
+                target = target.get(parent) if isinstance(target, dict) else None
+            if not separator or not isinstance(target, dict):
+                raise InputError(f"--set takes name=value with an existing name; got {assignment!r}.")
+            target[leaf] = yaml.safe_load(value)
+        return self.checked(fields, "--set")
+
+
+class TrainJob(Job):
+    """The three stages of D2R on one anisotropic stack, without isotropic ground truth."""
+
+    factor: float | None = Field(
+        None, gt=1, title="Factor", description="None: what makes the voxels isotropic."
+    )
+    max_minutes: float | None = Field(15.0, gt=0, title="Minutes", description="Time budget.")
+    max_voxels: int = Field(
+        200_000_000, ge=100_000, title="Training voxels", description="More are cropped centrally."
+    )
+    prior: PriorSettings | None = PriorSettings()
+    targets: TargetSettings = TargetSettings()
+    student: StudentSettings | None = StudentSettings()
+
+
+class SuperResolveJob(Job):
+    """One stack to a finer one, block by block."""
+
+    factor: float | None = Field(
+        None, gt=1, title="Factor", description="None: what makes the voxels isotropic."
+    )
+    keep_measured: bool = Field(
+        False, title="Keep measured slices", description="Round the factor to a whole number."
+    )
+    method: Literal["model", "nearest", "linear", "cubic"] = Field("model", title="Method")
+    model: Path | None = Field(None, title="Model", description="Folder of a trained model.")
+    shard: int | None = Field(
+        None, ge=32, title="Shard", description="Edge in voxels; None: from the measured rate."
+    )
+    tile: int | None = Field(
+        None, ge=16, title="Tile", description="Lateral edge in pixels; None: from the rate."
+    )
+    max_minutes: float | None = Field(None, gt=0, title="Minutes", description="Stop, resumable.")

@@ -1,0 +1,108 @@
+"""The settings of a job: frozen, titled and described, so that files and forms agree."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class FrozenModel(BaseModel):
+    """A value that a person writes or reads: immutable, and no unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NetworkSettings(FrozenModel):
+    """Which network, by its name in the registry, and its size."""
+
+    architecture: str = Field(title="Network", description="A name from the registry.")
+    options: dict[str, Any] = Field(
+        default_factory=dict, title="Size", description="Fields of the network's own config."
+    )
+
+
+class OptimizerSettings(FrozenModel):
+    """How a network is fitted."""
+
+    learning_rate: float = Field(2e-3, gt=0, title="Learning rate")
+    batch: int = Field(16, ge=1, title="Batch", description="Crops per step.")
+    max_steps: int | None = Field(
+        None, ge=1, title="Steps", description="None: as many as the time budget allows."
+    )
+    share: float = Field(
+        0.5, gt=0, le=1, title="Share", description="Part of the time budget left at this stage."
+    )
+    schedule: Literal["cosine", "plateau"] = Field(
+        "cosine", title="Schedule", description="Cosine to zero, or halve when validation stalls."
+    )
+    patience: int = Field(5, ge=1, title="Patience", description="Validations before halving.")
+    warmup_steps: int = Field(50, ge=1, title="Warm-up steps")
+    weight_decay: float = Field(0.0, ge=0, title="Weight decay")
+    ema_decay: float = Field(0.995, ge=0, lt=1, title="Averaging of weights")
+    clip_norm: float = Field(1.0, gt=0, title="Gradient norm limit")
+    validate_every: int = Field(150, ge=1, title="Steps between validations")
+
+
+class LossSettings(FrozenModel):
+    """Weights of the losses; zero leaves one out."""
+
+    l1: float = Field(1.0, ge=0, title="L1")
+    l2: float = Field(0.0, ge=0, title="L2")
+    ssim: float = Field(0.0, ge=0, title="1 - SSIM")
+    ffl: float = Field(0.0, ge=0, title="Focal frequency")
+
+
+class SamplerSettings(FrozenModel):
+    """How a diffusion prior is turned into a slice."""
+
+    solver: Literal["reverse_sde", "posterior", "ddim", "dpm++"] = Field(
+        "dpm++", title="Solver", description="The paper's reverse SDE takes 100 steps."
+    )
+    steps: int = Field(8, ge=1, le=100, title="Steps")
+    samples: int = Field(
+        1, ge=1, le=64, title="Samples", description="Averaged; one sample is sharp, many are true."
+    )
+    shared_noise: bool = Field(
+        True, title="Shared noise", description="The same noise for all slices of a direction."
+    )
+
+
+class PriorSettings(FrozenModel):
+    """Stage I: a 2D network learns from XY slices with rows left out."""
+
+    process: Literal["regression", "irsde"] = Field("regression", title="Process")
+    prediction: Literal["x0", "noise"] = Field(
+        "x0",
+        title="Prediction",
+        description="IRSDE: clean slice, or the paper's noise with its maximum-likelihood loss.",
+    )
+    network: NetworkSettings = NetworkSettings(architecture="lateral")
+    optimizer: OptimizerSettings = OptimizerSettings()
+    loss: LossSettings = LossSettings(l1=0, l2=1)
+    num_gaps: int = Field(8, ge=1, title="Gaps per crop", description="Rows of a crop, in gaps.")
+    columns: int = Field(128, ge=16, title="Columns per crop")
+
+
+class TargetSettings(FrozenModel):
+    """Stage II: the pseudo-HR volume from which stage III learns."""
+
+    kind: Literal["none", "linear", "prior"] = Field(
+        "prior",
+        title="Targets",
+        description="none: the raw stack (k = 1); linear: interpolated; prior: restored by stage I",
+    )
+    factor: int | None = Field(None, ge=1, title="k", description="None: the factor r, rounded.")
+    sampler: SamplerSettings = SamplerSettings()
+    max_voxels: int = Field(
+        20_000_000, ge=100_000, title="Size", description="Voxels of the pseudo-HR volume."
+    )
+
+
+class StudentSettings(FrozenModel):
+    """Stage III: the fast network that learns from lateral sequences of the pseudo-HR volume."""
+
+    network: NetworkSettings = NetworkSettings(architecture="aenet-fast")
+    optimizer: OptimizerSettings = OptimizerSettings(share=1.0)
+    loss: LossSettings = LossSettings()
+    crop: int = Field(96, ge=16, title="Crop", description="Edge of a crop in pixels.")

@@ -1,0 +1,86 @@
+"""The closed list of networks that a model file may name."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import nn
+
+from napari_d2r.errors import InputError
+from napari_d2r.models.aenet import AENet, AENetConfig
+from napari_d2r.models.aenet_fast import AENetFast, AENetFastConfig
+from napari_d2r.models.lateral import LateralNet, LateralNetConfig
+from napari_d2r.models.nafnet import ConditionalNAFNet, NAFNetConfig
+
+# rows: lateral slices on their own grid; sequence: four slices and a depth;
+# denoiser: a noisy lateral slice, its interpolation and a time.
+Contract = Literal["rows", "sequence", "denoiser"]
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """A network class, its config, and what it expects to be fed."""
+
+    network: type[nn.Module]
+    config: type[Any]
+    contract: Contract
+
+
+ARCHITECTURES: Mapping[str, Architecture] = {
+    "lateral": Architecture(LateralNet, LateralNetConfig, "rows"),
+    "nafnet": Architecture(ConditionalNAFNet, NAFNetConfig, "denoiser"),
+    "aenet": Architecture(AENet, AENetConfig, "sequence"),
+    "aenet-fast": Architecture(AENetFast, AENetFastConfig, "sequence"),
+}
+_MAX_CHANNELS, _MAX_BLOCKS = 1024, 64
+
+
+def build_network(architecture: str, options: Mapping[str, Any]) -> nn.Module:
+    """A freshly initialised network.
+
+    Raises
+    ------
+    InputError
+        For a name that is not in the registry, an unknown option or an absurd size.
+    """
+    entry = architecture_named(architecture)
+    known = {field.name for field in dataclasses.fields(entry.config)}
+    if unknown := sorted(set(options) - known):
+        raise InputError(
+            f"Network {architecture} has no option {unknown[0]!r}; it has {', '.join(sorted(known))}."
+        )
+    values = {key: tuple(v) if isinstance(v, list) else v for key, v in options.items()}
+    _require_sane(architecture, values)
+    try:
+        config = entry.config(**values)
+        return entry.network(config)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"Network {architecture} cannot have {dict(options)}: {error}.") from error
+
+
+def architecture_named(name: str) -> Architecture:
+    """Look a network up by name."""
+    if name not in ARCHITECTURES:
+        raise InputError(f"There is no network {name!r}; choose from {', '.join(ARCHITECTURES)}.")
+    return ARCHITECTURES[name]
+
+
+def describe_config(network: nn.Module) -> dict[str, Any]:
+    """The config of a network as plain values, for its model card."""
+    config: Any = network.config
+    return {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in dataclasses.asdict(config).items()
+    }
+
+
+def _require_sane(architecture: str, values: Mapping[str, Any]) -> None:
+    """A hostile card must not make us allocate gigabytes."""
+    for name, value in values.items():
+        for number in value if isinstance(value, tuple) else (value,):
+            limit = _MAX_CHANNELS if "width" in name or "channels" in name else _MAX_BLOCKS
+            if isinstance(number, int) and not 0 <= number <= limit:
+                raise InputError(f"Network {architecture}: {name} is {number}; at most {limit}.")

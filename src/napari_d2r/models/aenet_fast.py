@@ -1,0 +1,111 @@
+"""A small AENet: the published contract at a hundredth of its cost.
+
+Like AENet it takes four measured slices and a continuous depth d and returns the slice at
+d. Unlike it, the four slices are collapsed into channels at once, the stem works at half
+resolution, and depth enters only in the last linear layer, so that one encoding serves
+all depths of a gap. No layer looks further than its receptive field: a tile equals the
+whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from napari_d2r.models._depth import DepthHead, linear_base
+
+NUM_SLICES = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AENetFastConfig:
+    """Channels and residual blocks of each level; level 0 is at half resolution."""
+
+    widths: tuple[int, ...] = (48, 96, 128)
+    blocks: tuple[int, ...] = (1, 1, 2)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions around a skip; no normalisation, so tiles agree."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+        with torch.no_grad():
+            self.second.weight.mul_(0.3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + self.second(F.relu(self.first(F.relu(x))))
+        return out
+
+
+class AENetFast(nn.Module):
+    """Four slices and D depths in, D slices between the middle two out."""
+
+    def __init__(self, config: AENetFastConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or AENetFastConfig()
+        widths, blocks = config.widths, config.blocks
+        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        self.stem = nn.Conv2d(4 * NUM_SLICES, widths[0], 3, padding=1)
+        self.encoder = nn.ModuleList(
+            nn.Sequential(*(ResidualBlock(width) for _ in range(count)))
+            for width, count in zip(widths, blocks, strict=True)
+        )
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 2, 2) for a, b in pairs)
+        self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, 2) for a, b in pairs)
+        self.decoder = nn.ModuleList(ResidualBlock(width) for width in widths[:-1])
+        self.head = DepthHead(widths[0], num_outputs=4)
+
+    @property
+    def lateral_stride(self) -> int:
+        """Tiles must start at a multiple of this many pixels."""
+        return int(2 ** (1 + len(self.down)))
+
+    @property
+    def lateral_halo(self) -> int:
+        """Pixels on either side that can change an output pixel."""
+        levels = len(self.down)
+        in_blocks = sum(
+            2 * 2 ** (1 + level) * (count + (level < levels))
+            for level, count in enumerate(self.config.blocks)
+        )
+        return 2 + in_blocks + (self.lateral_stride - 1)  # stem, blocks, pooling
+
+    def forward(self, slices: Tensor, depths: Tensor, log2_gap: Tensor) -> Tensor:
+        """Predict slices between the middle two of four.
+
+        Parameters
+        ----------
+        slices
+            (B, 4, H, W) measured slices j - 1 .. j + 2, unit intensity.
+        depths
+            (B, D) relative depths in (0, 1) between slices j and j + 1.
+        log2_gap
+            (B,) log2 of the factor r.
+
+        Returns
+        -------
+        Tensor
+            (B, D, H, W): aligned linear interpolation plus a residual.
+        """
+        height, width = slices.shape[-2:]
+        stride = self.lateral_stride
+        padded = F.pad(slices - 0.5, (0, -width % stride, 0, -height % stride), "replicate")
+        features = self.stem(F.pixel_unshuffle(padded, 2))  # (B, C, H / 2, W / 2)
+        skips = []
+        for level, down in enumerate(self.down):
+            features = self.encoder[level](features)
+            skips.append(features)
+            features = down(features)
+        features = self.encoder[-1](features)
+        for level in reversed(range(len(self.up))):
+            features = self.decoder[level](self.up[level](features) + skips[level])
+        weights = self.head(depths, log2_gap)  # (B, D, 4, C)
+        phases = torch.einsum("bchw,bdpc->bdphw", F.relu(features), weights)
+        residual = F.pixel_shuffle(phases, 2).squeeze(2)[..., :height, :width]
+        return linear_base(slices[:, 1], slices[:, 2], depths) + residual

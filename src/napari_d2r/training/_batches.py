@@ -1,0 +1,131 @@
+"""Where training examples come from: lateral planes, where the truth is known.
+
+Every draw is a pure function of its random generator. A batch is gathered at once by
+index arithmetic; flips and transpositions are part of the indices.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowsBatch:
+    """Rows kept of a lateral slice, and the rows left out between them."""
+
+    rows: Tensor  # (B, J, W)
+    truth: Tensor  # (B, J - 1, D, W)
+    depths: Tensor  # (J - 1, D)
+    log2_gap: Tensor  # scalar
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SequenceBatch:
+    """Four parallel slices a gap apart, and the slices between the middle two."""
+
+    slices: Tensor  # (B, 4, H, W)
+    truth: Tensor  # (B, D, H, W)
+    depths: Tensor  # (B, D)
+    log2_gap: Tensor  # (B,)
+
+
+@dataclass(frozen=True, slots=True)
+class GapMix:
+    """Which integer gap widths are practised for a factor r.
+
+    Mostly r itself (its two integer neighbours in proportion where r is not whole), then
+    2r, the gap that leaving out a measured slice makes, and any width in between.
+    """
+
+    factor: float
+    double: float = 0.1
+    other: float = 0.05
+
+    def draw(self, rng: Generator, longest: int) -> int:
+        """A gap of 2 to ``longest`` steps."""
+        chance = rng.random()
+        if chance < self.double:
+            gap = round(2 * self.factor)
+        elif chance < self.double + self.other:
+            gap = int(rng.integers(2, math.ceil(2 * self.factor) + 1))
+        else:
+            gap = math.floor(self.factor + rng.random())
+        return min(max(gap, 2), longest)
+
+
+def inner_depths(gap: int) -> NDArray[np.float32]:
+    """Relative depths 1/gap .. (gap - 1)/gap."""
+    return (np.arange(1, gap, dtype=np.float32) / gap).astype(np.float32)
+
+
+def draw_rows(
+    stack: Tensor, rng: Generator, *, gap: int, batch: int, num_gaps: int, columns: int
+) -> RowsBatch:
+    """Crops of XY slices with every ``gap``-th row kept, rows along y or x in equal parts.
+
+    ``stack`` is (Z, Y, X), unit intensity. Crops shrink to what the slices offer.
+    """
+    _, height, width = stack.shape
+    num_gaps = min(num_gaps, (min(height, width) - 1) // gap)
+    columns = min(columns, height, width)
+    length = num_gaps * gap + 1
+    halves = []
+    for transposed, count in ((False, batch - batch // 2), (True, batch // 2)):
+        if count == 0:
+            continue
+        along, across = (width, height) if transposed else (height, width)
+        z = _starts(rng, stack.shape[0], 1, count)[:, :, None]
+        i = _run(rng, along, length, count)[:, :, None]
+        j = _run(rng, across, columns, count)[:, None, :]
+        halves.append(stack[z, j, i] if transposed else stack[z, i, j])
+    crops = torch.cat(halves)  # (B, length, columns)
+    inner = crops[:, :-1].unflatten(1, (num_gaps, gap))[:, :, 1:]
+    depths = torch.from_numpy(inner_depths(gap)).to(stack).expand(num_gaps, -1)
+    return RowsBatch(crops[:, ::gap], inner, depths, torch.tensor(math.log2(gap)).to(stack))
+
+
+def draw_sequences(
+    volume: Tensor, rng: Generator, *, gap: int, batch: int, crop: int, end_chance: float = 0.05
+) -> SequenceBatch:
+    """Sequences of XZ planes along y and of YZ planes along x; never along z.
+
+    ``volume`` is (Z', Y, X), the pseudo-HR volume. With ``end_chance`` an outer slice is
+    replaced by its neighbour, as happens at the ends of a stack.
+    """
+    depth, height, width = volume.shape
+    rows, columns = min(crop, depth), min(crop, height, width)
+    halves = []
+    for through_y, count in ((True, batch - batch // 2), (False, batch // 2)):
+        if count == 0:
+            continue
+        through, along = (height, width) if through_y else (width, height)
+        p = _run(rng, through, 3 * gap + 1, count)[:, :, None, None]
+        i = _run(rng, depth, rows, count)[:, None, :, None]
+        j = _run(rng, along, columns, count)[:, None, None, :]
+        halves.append(volume[i, p, j] if through_y else volume[i, j, p])
+    planes = torch.cat(halves)  # (B, 3 gap + 1, rows, columns)
+    slices = planes[:, ::gap].clone()
+    first, last = (torch.from_numpy(rng.random(len(slices)) < end_chance) for _ in range(2))
+    slices[first, 0] = slices[first, 1]
+    slices[last, 3] = slices[last, 2]
+    depths = torch.from_numpy(inner_depths(gap)).to(volume).expand(len(slices), -1)
+    log2_gap = torch.full((len(slices),), math.log2(gap)).to(volume)
+    return SequenceBatch(slices, planes[:, gap + 1 : 2 * gap], depths, log2_gap)
+
+
+def _starts(rng: Generator, length: int, run: int, count: int) -> Tensor:
+    return torch.from_numpy(rng.integers(0, length - run + 1, (count, 1)))
+
+
+def _run(rng: Generator, length: int, run: int, count: int) -> Tensor:
+    """(count, run) consecutive indices at random starts, each run reversed at random."""
+    steps = torch.arange(run).expand(count, -1)
+    flip = torch.from_numpy(rng.random((count, 1)) < 0.5)
+    return _starts(rng, length, run, count) + torch.where(flip, run - 1 - steps, steps)

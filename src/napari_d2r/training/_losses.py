@@ -1,0 +1,54 @@
+"""Losses of stage III: L1, L2, structural similarity, focal frequency."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from napari_d2r.jobs import LossSettings
+
+
+def restoration_loss(predicted: Tensor, truth: Tensor, weights: LossSettings) -> Tensor:
+    """Weighted sum of the losses that ``weights`` asks for; tensors (B, D, H, W)."""
+    difference = predicted - truth
+    total = predicted.new_zeros(())
+    if weights.l1:
+        total = total + weights.l1 * difference.abs().mean()
+    if weights.l2:
+        total = total + weights.l2 * difference.square().mean()
+    if weights.ssim:
+        total = total + weights.ssim * (1 - structural_similarity(predicted, truth))
+    if weights.ffl:
+        total = total + weights.ffl * focal_frequency_loss(predicted, truth)
+    return total
+
+
+def structural_similarity(a: Tensor, b: Tensor, sigma: float = 1.5, size: int = 11) -> Tensor:
+    """Mean SSIM (Wang et al. 2004), Gaussian window, data range 1; tensors (B, D, H, W)."""
+    offsets = torch.arange(size, dtype=torch.float32, device=a.device) - size // 2
+    window = torch.exp(-(offsets**2) / (2 * sigma**2))
+    window = window / window.sum()
+    a, b = (x.float().flatten(0, 1)[:, None] for x in (a, b))
+
+    def blur(x: Tensor) -> Tensor:
+        return F.conv2d(F.conv2d(x, window.view(1, 1, -1, 1)), window.view(1, 1, 1, -1))
+
+    mean_a, mean_b = blur(a), blur(b)
+    var_a, var_b = blur(a * a) - mean_a**2, blur(b * b) - mean_b**2
+    covariance = blur(a * b) - mean_a * mean_b
+    c1, c2 = 0.01**2, 0.03**2
+    luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
+    return (luminance * (2 * covariance + c2) / (var_a + var_b + c2)).mean()
+
+
+def focal_frequency_loss(predicted: Tensor, truth: Tensor) -> Tensor:
+    """Focal frequency loss (Jiang et al. 2021, alpha = 1) over the last two axes, in float32.
+
+    Squared spectral differences weighted by their own magnitude, normalised per image.
+    """
+    spectrum = torch.fft.fft2((predicted - truth).float(), norm="ortho")
+    power = spectrum.real**2 + spectrum.imag**2
+    weight = power.detach().sqrt()
+    weight = weight / weight.amax((-2, -1), keepdim=True).clamp_min(1e-12)
+    return (weight * power).mean()
