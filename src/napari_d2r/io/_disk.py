@@ -1,0 +1,80 @@
+"""Room on the disk, and what has safely arrived there."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from napari_d2r.errors import DiskFullError, InputError
+
+__all__ = ["check_room", "disk_errors", "sync_file", "sync_folder"]
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_GIB = 2**30
+
+
+def check_room(path: str | Path, num_bytes: int) -> None:
+    """Refuse an output that cannot fit, before anything is written.
+
+    Parameters
+    ----------
+    path
+        Where the output will be; folders on the way may not exist yet.
+    num_bytes
+        Most that will be written.
+
+    Raises
+    ------
+    InputError
+        If the disk has less room, or the folder may not be written to.
+    """
+    path = Path(path).absolute()
+    folder = next(parent for parent in path.parents if parent.exists())
+    if not folder.is_dir():
+        raise InputError(f"{path} cannot be written, because {folder} is a file.")
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"{folder} may not be written to; choose another folder.")
+    free = shutil.disk_usage(folder).free
+    if free < num_bytes:
+        raise InputError(
+            f"{path.name} needs {num_bytes / _GIB:.1f} GiB, but the disk has "
+            f"{free / _GIB:.1f} GiB free; free some space or choose another disk."
+        )
+
+
+@contextmanager
+def disk_errors(path: Path, kept: str) -> Iterator[None]:
+    """Turn a full disk or quota into one sentence; ``kept`` says what remains.
+
+    Raises
+    ------
+    DiskFullError
+        Instead of OSError with ENOSPC or EDQUOT. Other errors pass.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise DiskFullError(f"The disk is full while writing {path.name}; {kept}") from error
+
+
+def sync_file(path: Path) -> None:
+    """Return once the content of a file has reached the disk."""
+    with path.open("rb+") as file:  # Windows syncs writable handles only
+        os.fsync(file.fileno())
+
+
+def sync_folder(path: Path) -> None:
+    """Return once the names in a folder have reached the disk; Windows does so by itself."""
+    if os.name == "nt":
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,121 @@
+"""HDF5 datasets, opened anew for every read: h5py handles survive neither fork nor pickle."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from napari_d2r.errors import InputError
+from napari_d2r.io._lazy import MAX_UNIT_BYTES, READ_ERRORS, Box, LazyArray
+from napari_d2r.io._source import UNKNOWN_EDGES, Edges, Source, label_axes
+
+__all__ = ["read_hdf5"]
+
+
+class Hdf5Array(LazyArray):
+    """One dataset of a file."""
+
+    def __init__(self, path: Path, dataset: str, shape: tuple[int, ...], dtype: Any) -> None:
+        super().__init__(shape, dtype, f"{path.name}:{dataset}")
+        self._path, self._dataset = path, dataset
+
+    def _read(self, box: Box) -> Any:
+        with _open(self._path) as file:
+            return file[self._dataset][box]
+
+
+def read_hdf5(path: Path, dataset: str | None = None) -> Source:
+    """Open ``dataset``, or the only one with three axes or more.
+
+    The attribute ``element_size_um`` (z, y, x in µm) is the voxel size. ``resolution``,
+    which has no agreed unit, is only pointed out.
+
+    Raises
+    ------
+    InputError
+        If the file is not HDF5, or the dataset is missing, not named where there are
+        several, or not an array of numbers.
+    """
+    try:
+        with _open(path) as file:
+            chosen = dataset.strip("/") if dataset else _only_dataset(path, file)
+            node = file.get(chosen)
+            if not isinstance(node, h5py.Dataset):
+                raise InputError(
+                    f"{path.name} has no dataset /{chosen}; it holds {_listing(_candidates(file))}."
+                )
+            return _source(path, f"/{chosen}", node)
+    except InputError:
+        raise
+    except READ_ERRORS as error:
+        raise InputError(f"{path.name} is not a readable HDF5 file ({error}).") from error
+
+
+def _open(path: Path) -> h5py.File:
+    # Read-only media and many network disks refuse the lock that HDF5 asks for by default.
+    return h5py.File(path, "r", locking="best-effort")
+
+
+def _source(path: Path, dataset: str, node: h5py.Dataset) -> Source:
+    if node.shape is None or not len(node.shape):
+        raise InputError(f"{path.name}:{dataset} is a single value, not a volume.")
+    if node.chunks and math.prod(node.chunks) * node.dtype.itemsize > MAX_UNIT_BYTES:
+        raise InputError(f"{path.name}:{dataset} has chunks over 2 GiB; store it in smaller ones.")
+    shape = tuple(int(length) for length in node.shape)
+    data = Hdf5Array(path, dataset, shape, node.dtype)
+    notes = []
+    edges = UNKNOWN_EDGES
+    if "element_size_um" in node.attrs:
+        edges = _edges_um(node.attrs["element_size_um"])
+        if edges == UNKNOWN_EDGES:
+            notes.append(
+                "The attribute element_size_um is not three positive numbers and is not used."
+            )
+    if "resolution" in node.attrs:
+        notes.append(
+            f"The attribute resolution ({node.attrs['resolution']}) has no unit and is not used."
+        )
+    name = f"{path.name}:{dataset}"
+    return Source(name, "HDF5", data, label_axes(shape), edges, tuple(notes))
+
+
+def _edges_um(value: Any) -> Edges:
+    try:
+        z, y, x = (float(edge) * 1e3 for edge in np.asarray(value).ravel())
+    except (TypeError, ValueError):
+        return UNKNOWN_EDGES
+    return (z, y, x) if all(math.isfinite(e) and e > 0 for e in (z, y, x)) else UNKNOWN_EDGES
+
+
+def _candidates(file: h5py.File) -> list[h5py.Dataset]:
+    """Every dataset with three axes or more, by name."""
+    found: list[h5py.Dataset] = []
+
+    def visit(_: str, node: Any) -> None:
+        if isinstance(node, h5py.Dataset) and node.shape is not None and len(node.shape) >= 3:
+            found.append(node)
+
+    file.visititems(visit)
+    return sorted(found, key=lambda node: str(node.name))
+
+
+def _only_dataset(path: Path, file: h5py.File) -> str:
+    found = _candidates(file)
+    if len(found) == 1:
+        return str(found[0].name).strip("/")
+    if not found:
+        raise InputError(f"{path.name} holds no dataset with three axes Z, Y, X.")
+    raise InputError(
+        f"{path.name} holds {_listing(found)}; name one, such as {path.name}:{found[0].name}."
+    )
+
+
+def _listing(datasets: list[h5py.Dataset]) -> str:
+    names = [f"{node.name} {tuple(node.shape)}" for node in datasets]
+    if not names:
+        return "no dataset with three axes"
+    return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")

@@ -1,0 +1,108 @@
+"""The list of finished shards, as JSON lines beside the store they belong to."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from napari_d2r.io._disk import sync_folder
+
+__all__ = ["Journal", "JournalHeader"]
+
+
+@dataclass(frozen=True, slots=True)
+class JournalHeader:
+    """What a resumed run must share with the one it continues.
+
+    Parameters
+    ----------
+    identity
+        Digest of input, model and settings.
+    shape, shard
+        Of the output array, per axis.
+    dtype
+        Name of its type.
+    chunk
+        Edge of a chunk.
+    voxel_size
+        In nm, (z, y, x).
+    """
+
+    identity: str
+    shape: tuple[int, ...]
+    dtype: str
+    shard: tuple[int, ...]
+    chunk: int
+    voxel_size: tuple[float, ...]
+
+
+_HEADER = TypeAdapter(JournalHeader)
+
+
+class Journal:
+    """One header line, then one line per shard, each on disk before the next shard begins.
+
+    A crash can tear the last line only. It is cut off when the journal is opened, and its
+    shard is done again. Completion is not read off the store: a shard of zeros may lawfully
+    be absent, and a torn one present.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.header: JournalHeader | None = None
+        self.sizes: dict[int, int] = {}
+        """Finished shards, by index, and the length of their file in bytes (0: no file)."""
+
+    @classmethod
+    def create(cls, path: Path, header: JournalHeader) -> Journal:
+        """Begin an empty journal, replacing an older one."""
+        journal = cls(path)
+        journal.header = header
+        path.write_bytes(b"")
+        journal._append(json.dumps(asdict(header)))
+        sync_folder(path.parent)
+        return journal
+
+    @classmethod
+    def open(cls, path: Path) -> Journal:
+        """Read a journal, to its end or to the first line that is not whole.
+
+        The header is None if not even that line, or no file, is there.
+        """
+        journal = cls(path)
+        if not path.is_file():
+            return journal
+        good = 0
+        for line in path.read_bytes().splitlines(keepends=True):
+            if not line.endswith(b"\n") or not journal._accept(line):
+                break
+            good += len(line)
+        os.truncate(path, good)
+        return journal
+
+    def add(self, index: int, num_bytes: int) -> None:
+        """Record that a shard is finished and on disk."""
+        self._append(json.dumps({"shard": index, "bytes": num_bytes}))
+        self.sizes[index] = num_bytes
+
+    def _append(self, line: str) -> None:
+        with self._path.open("ab") as file:
+            file.write(line.encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _accept(self, line: bytes) -> bool:
+        """Take in one line; False if it is no journal line."""
+        try:
+            if self.header is None:
+                self.header = _HEADER.validate_json(line)
+            else:
+                entry = json.loads(line)
+                self.sizes[int(entry["shard"])] = int(entry["bytes"])
+        except (ValueError, TypeError, KeyError):
+            return False
+        return True

@@ -1,0 +1,347 @@
+"""OME-Zarr 0.5 output that survives a crash: filled shard by shard, published whole."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from yaozarrs import v05
+from zarr.codecs import ZstdCodec
+
+from napari_d2r.errors import InputError
+from napari_d2r.io._disk import disk_errors, sync_file, sync_folder
+from napari_d2r.io._journal import Journal, JournalHeader
+from napari_d2r.io._pyramid import Level, boxes, fill_level, pyramid_levels
+from napari_d2r.volumes import VoxelSize
+
+__all__ = ["OmeZarrOutput", "Shard", "create_output"]
+
+_AXES = ("z", "y", "x")
+_KEPT = "finished shards are kept; free some space and go on with --resume."
+
+Triple = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """The unit of work: one file of the store, voxels [start, stop) in (z, y, x)."""
+
+    index: int
+    start: Triple
+    stop: Triple
+
+    @property
+    def shape(self) -> Triple:
+        """Lengths along z, y, x; shorter at the far ends of the volume."""
+        z, y, x = (b - a for a, b in zip(self.start, self.stop, strict=True))
+        return z, y, x
+
+
+class OmeZarrOutput:
+    """A store in the making; see `create_output`.
+
+    Three things lie side by side::
+
+        out.ome.zarr                 appears in one step, by `publish`
+        out.ome.zarr.partial/        the store being filled, itself valid OME-Zarr
+        out.ome.zarr.partial.jsonl   the journal of finished shards
+
+    A shard is the smallest thing zarr writes atomically, so it is written whole, by one
+    writer, and listed only once its bytes are on disk.
+    """
+
+    def __init__(self, path: Path, group: zarr.Group, journal: Journal) -> None:
+        assert journal.header is not None
+        self.path = path
+        self._folder = _partial(path)
+        self._group = group
+        self._journal = journal
+        self._header = journal.header
+        self._array = _array(group, "0")
+
+    @property
+    def array(self) -> zarr.Array[Any]:
+        """Level 0, (z, y, x), to look at while it fills; take it anew after `publish`."""
+        return self._array
+
+    @property
+    def done(self) -> frozenset[int]:
+        """Indices of the shards that are finished, and whose files are as they were left."""
+        return frozenset(
+            shard.index
+            for shard in self.shards()
+            if self._journal.sizes.get(shard.index) == self._size(shard)
+        )
+
+    def shards(self) -> list[Shard]:
+        """Every shard of level 0, z slowest."""
+        return [
+            Shard(
+                index,
+                (z.start, y.start, x.start),
+                (z.stop, y.stop, x.stop),
+            )
+            for index, (z, y, x) in enumerate(boxes(self._array.shape, self._header.shard))
+        ]
+
+    def write(self, shard: Shard, values: NDArray[Any]) -> None:
+        """Write all voxels of a shard; on return they would survive a power cut.
+
+        Parameters
+        ----------
+        shard
+            One of `shards`.
+        values
+            Of the shape of the shard and the type of the output.
+
+        Raises
+        ------
+        DiskFullError
+            If the disk or the quota is full; the shard is then not listed as done.
+        """
+        if values.shape != shard.shape or values.dtype != self._array.dtype:
+            raise ValueError(
+                f"Shard {shard.index} is {shard.shape} {self._array.dtype}, "
+                f"not {values.shape} {values.dtype}."
+            )
+        file = self._file(shard)
+        with disk_errors(self.path, _KEPT):
+            # zarr reads the index of an old shard before it replaces it, and fails on a torn one.
+            file.unlink(missing_ok=True)
+            box = tuple(slice(a, b) for a, b in zip(shard.start, shard.stop, strict=True))
+            self._array[box] = values
+            if file.exists():  # zarr leaves out a shard of zeros
+                sync_file(file)
+            for folder in file.relative_to(self._folder).parents:
+                if (self._folder / folder).is_dir():
+                    sync_folder(self._folder / folder)
+            self._journal.add(shard.index, self._size(shard))
+
+    def publish(self, attributes: Mapping[str, object]) -> Path:
+        """Add the coarser levels and give the store its final name.
+
+        Parameters
+        ----------
+        attributes
+            Provenance, as JSON takes it; stored under ``napari_d2r`` in the group.
+
+        Returns
+        -------
+        Path
+            Of the published store. An older one of that name is gone.
+
+        Raises
+        ------
+        DiskFullError
+            If the coarser levels do not fit; `publish` can be called again.
+        """
+        missing = len(self.shards()) - len(self.done)
+        if missing:
+            raise ValueError(f"{missing} shards of {self.path.name} are not written yet.")
+        voxel_size = VoxelSize(*self._header.voxel_size)
+        levels = pyramid_levels(_triple(self._header.shape))
+        with disk_errors(self.path, _KEPT):
+            for number, (finer, coarser) in enumerate(pairwise(levels), start=1):
+                steps = tuple(b // a for a, b in zip(finer.spans, coarser.spans, strict=True))
+                target = _create_array(self._group, str(number), coarser.shape, self._header)
+                fill_level(_array(self._group, str(number - 1)), target, steps)
+            self._group.attrs["ome"] = _metadata(self.path.name, levels, voxel_size)
+            self._group.attrs["napari_d2r"] = cast("dict[str, Any]", dict(attributes))
+            for number in range(1, len(levels)):
+                for file in (self._folder / str(number)).rglob("*"):
+                    if file.is_file():
+                        sync_file(file)
+            sync_file(self._folder / "zarr.json")
+            _move_into_place(self._folder, self.path)
+        _journal_path(self.path).unlink(missing_ok=True)
+        self._folder = self.path
+        self._group = zarr.open_group(store=self.path, mode="r", use_consolidated=False)
+        self._array = _array(self._group, "0")
+        return self.path
+
+    def _file(self, shard: Shard) -> Path:
+        position = tuple(a // b for a, b in zip(shard.start, self._header.shard, strict=True))
+        return self._folder / "0" / "c" / "/".join(map(str, position))
+
+    def _size(self, shard: Shard) -> int:
+        """Length of the file of a shard; 0 if there is none, as for a shard of zeros."""
+        file = self._file(shard)
+        return file.stat().st_size if file.is_file() else 0
+
+
+def create_output(
+    path: str | Path,
+    *,
+    shape: Triple,
+    dtype: Any,
+    voxel_size: VoxelSize,
+    identity: str,
+    shard: Triple,
+    chunk: int = 64,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> OmeZarrOutput:
+    """Begin an OME-Zarr 0.5 image, or go on with one that was interrupted.
+
+    Parameters
+    ----------
+    path
+        Final name of the store.
+    shape, dtype
+        Of level 0, in (z, y, x).
+    voxel_size
+        In nm.
+    identity
+        Digest of input, model and settings; a resumed run must have the same.
+    shard
+        Voxels per file, each a multiple of ``chunk`` (or less than it).
+    chunk
+        Edge of the cube that is compressed by itself.
+    resume
+        Keep the finished shards of an interrupted run, if there are any.
+    overwrite
+        Replace an existing store, once the new one is published, and drop the remains of
+        an interrupted run.
+
+    Raises
+    ------
+    InputError
+        If the output exists, an interrupted run is in the way, or the run to resume had
+        another input, model or settings.
+    DiskFullError
+        If not even the empty store fits.
+    """
+    path = Path(path)
+    header = JournalHeader(
+        identity, tuple(shape), np.dtype(dtype).name, tuple(shard), chunk, tuple(voxel_size)
+    )
+    if any(edge % min(chunk, edge) for edge in shard) or min(*shape, *shard, chunk) < 1:
+        raise ValueError(f"Shards of {shard} are not whole chunks of {chunk}.")
+    _refuse_existing(path, overwrite=overwrite)
+    journal = Journal.open(_journal_path(path))
+    partial = _partial(path)
+    if journal.header is not None and partial.is_dir():
+        if resume:
+            if journal.header != header:
+                raise InputError(
+                    f"{path.name} cannot be resumed, because the input, the model or the settings "
+                    "changed; repeat them as they were, or start again with --overwrite."
+                )
+            group = zarr.open_group(store=partial, mode="r+", use_consolidated=False)
+            return OmeZarrOutput(path, group, journal)
+        if journal.sizes and not overwrite:
+            raise InputError(
+                f"{path.name} was begun by an interrupted run ({len(journal.sizes)} shards are "
+                "finished); go on with --resume, or start again with --overwrite."
+            )
+    with disk_errors(path, "nothing is lost; free some space and try again."):
+        if partial.exists():
+            _delete_store(partial)
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        group = zarr.create_group(store=partial, zarr_format=3)
+        _create_array(group, "0", _triple(shape), header)
+        level = Level(_triple(shape), (1, 1, 1))
+        group.attrs["ome"] = _metadata(path.name, [level], voxel_size)
+        return OmeZarrOutput(path, group, Journal.create(_journal_path(path), header))
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f"{path.name}.partial")
+
+
+def _journal_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.partial.jsonl")
+
+
+def _triple(values: tuple[int, ...]) -> Triple:
+    z, y, x = (int(value) for value in values)
+    return z, y, x
+
+
+def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
+    array = group[name]
+    assert isinstance(array, zarr.Array)
+    return array
+
+
+def _create_array(
+    group: zarr.Group, name: str, shape: Triple, header: JournalHeader
+) -> zarr.Array[Any]:
+    """One level: cubes of `chunk` in shards, every byte under a checksum."""
+    return group.create_array(
+        name,
+        shape=shape,
+        dtype=header.dtype,
+        chunks=tuple(min(header.chunk, edge) for edge in header.shard),
+        shards=header.shard,
+        # Level 1: grey noise packs no better at the default 3, and takes twice the time.
+        compressors=ZstdCodec(level=1, checksum=True),
+        fill_value=0,
+        dimension_names=_AXES,
+        overwrite=True,
+    )
+
+
+def _metadata(name: str, levels: list[Level], voxel_size: VoxelSize) -> dict[str, Any]:
+    """OME-Zarr 0.5 group metadata.
+
+    A voxel that spans k finer ones has its centre (k - 1) / 2 of them further on, which
+    viewers must be told or they shift the coarser levels.
+    """
+    datasets = []
+    for number, level in enumerate(levels):
+        pairs = list(zip(level.spans, voxel_size, strict=True))
+        steps: list[dict[str, Any]] = [{"type": "scale", "scale": [k * edge for k, edge in pairs]}]
+        if number:
+            shift = [(k - 1) / 2 * edge for k, edge in pairs]
+            steps.append({"type": "translation", "translation": shift})
+        datasets.append({"path": str(number), "coordinateTransformations": steps})
+    axes = [{"name": axis, "type": "space", "unit": "nanometer"} for axis in _AXES]
+    image = v05.Image.model_validate(
+        {"multiscales": [{"name": name, "axes": axes, "datasets": datasets}]}
+    )
+    return image.model_dump(mode="json", exclude_none=True)
+
+
+def _refuse_existing(path: Path, *, overwrite: bool) -> None:
+    if not path.exists():
+        return
+    if not overwrite:
+        raise InputError(
+            f"{path} exists already; choose another name or replace it with --overwrite."
+        )
+    if not _is_store(path):
+        raise InputError(f"{path} is not an OME-Zarr store, so --overwrite leaves it alone.")
+
+
+def _is_store(path: Path) -> bool:
+    return path.is_dir() and any(
+        (path / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray")
+    )
+
+
+def _delete_store(path: Path) -> None:
+    """Remove what an interrupted run left, and nothing that is not a store."""
+    if not _is_store(path) and not (path.is_dir() and not any(path.iterdir())):
+        raise InputError(f"{path} is in the way and is not a store of ours; move it elsewhere.")
+    shutil.rmtree(path)
+
+
+def _move_into_place(partial: Path, final: Path) -> None:
+    """Rename; an older store is set aside first, so that one of both always stands."""
+    aside = final.with_name(f"{final.name}.replaced")
+    if final.exists():
+        if aside.exists():
+            _delete_store(aside)
+        final.rename(aside)
+    partial.rename(final)
+    sync_folder(final.parent)
+    if aside.exists():
+        _delete_store(aside)

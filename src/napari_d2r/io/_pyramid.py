@@ -1,0 +1,97 @@
+"""Coarser levels of an OME-Zarr image, computed without holding the volume."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from napari_d2r.volumes import to_dtype
+
+__all__ = ["Box3", "Level", "boxes", "fill_level", "halve", "ome_zarr_num_bytes", "pyramid_levels"]
+
+_COARSEST = 256  # the longest axis of the last level
+_SHORTEST = 64  # an axis below this is not halved any more
+
+Box3 = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One level: its shape, and how many voxels of level 0 each of its voxels spans."""
+
+    shape: tuple[int, int, int]
+    spans: tuple[int, int, int]
+
+
+def pyramid_levels(shape: tuple[int, int, int]) -> list[Level]:
+    """All levels, the given one first, until the longest axis is 256 or less.
+
+    An odd axis of n voxels becomes (n + 1) / 2: the last voxel then covers one only.
+    """
+    levels = [Level(shape, (1, 1, 1))]
+    while max(levels[-1].shape) > _COARSEST:
+        last = levels[-1]
+        steps = [2 if length >= _SHORTEST else 1 for length in last.shape]
+        z, y, x = (-(-n // step) for n, step in zip(last.shape, steps, strict=True))
+        a, b, c = (span * step for span, step in zip(last.spans, steps, strict=True))
+        levels.append(Level((z, y, x), (a, b, c)))
+    return levels
+
+
+def boxes(shape: tuple[int, ...], edge: tuple[int, ...]) -> Iterator[Box3]:
+    """Boxes of ``edge`` that cover ``shape``, cut at its end, x fastest."""
+    starts = (range(0, length, step) for length, step in zip(shape, edge, strict=True))
+    for corner in product(*starts):
+        z, y, x = (
+            slice(a, min(a + step, length))
+            for a, step, length in zip(corner, edge, shape, strict=True)
+        )
+        yield z, y, x
+
+
+def halve(values: NDArray[Any], steps: tuple[int, ...]) -> NDArray[Any]:
+    """Mean over ``steps`` (1 or 2) voxels per axis; integers rounded, halves to even.
+
+    At an odd end the mean is over the voxels that are there.
+    """
+    mean: NDArray[Any] = values.astype(np.float64 if values.dtype == np.float64 else np.float32)
+    for axis, step in enumerate(steps):
+        if step == 2:
+            if mean.shape[axis] % 2:
+                last = mean.take([-1], axis)
+                mean = np.concatenate([mean, last], axis)
+            even = mean.take(range(0, mean.shape[axis], 2), axis)
+            odd = mean.take(range(1, mean.shape[axis], 2), axis)
+            mean = (even + odd) / 2
+    return to_dtype(mean, values.dtype)
+
+
+def fill_level(
+    finer: zarr.Array[Any], coarser: zarr.Array[Any], steps: tuple[int, ...]
+) -> None:
+    """Write every shard of ``coarser`` once, reading ``finer`` chunk by chunk.
+
+    The memory needed is one shard and the eight chunks above one of its own.
+    """
+    shard = coarser.shards or coarser.chunks
+    for target in boxes(coarser.shape, shard):
+        values = np.empty([part.stop - part.start for part in target], coarser.dtype)
+        for box in boxes(values.shape, coarser.chunks):
+            source = tuple(
+                slice((at.start + part.start) * step, min((at.start + part.stop) * step, length))
+                for at, part, step, length in zip(target, box, steps, finer.shape, strict=True)
+            )
+            values[box] = halve(np.asarray(finer[source]), steps)
+        coarser[target] = values
+
+
+def ome_zarr_num_bytes(shape: tuple[int, int, int], dtype: np.dtype[Any]) -> int:
+    """Most that an output of this shape takes on disk: all levels, uncompressed."""
+    return sum(math.prod(level.shape) for level in pyramid_levels(shape)) * dtype.itemsize

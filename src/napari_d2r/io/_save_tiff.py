@@ -1,0 +1,132 @@
+"""TIFF output with its voxel size, written slice by slice."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from napari_d2r.errors import InputError
+from napari_d2r.io._disk import disk_errors, sync_file, sync_folder
+from napari_d2r.volumes import VoxelSize
+
+__all__ = ["save_tiff"]
+
+_IMAGEJ_DTYPES = ("uint8", "uint16", "float32")
+_CLASSIC_LIMIT = 2**32 - 2**25  # offsets are 32 bits; leave room for the tags of every page
+_RATIONAL_LIMIT = 2**32 - 1
+
+
+def save_tiff(
+    path: str | Path,
+    slices: Iterable[NDArray[Any]],
+    *,
+    shape: tuple[int, int, int],
+    dtype: Any,
+    voxel_size: VoxelSize,
+    overwrite: bool = False,
+) -> Path:
+    """Write a volume as a multi-page TIFF that ImageJ and `open_volume` read alike.
+
+    8- and 16-bit unsigned integers and float32 below 4 GiB become an ImageJ stack, all else
+    OME-TIFF, as BigTIFF where needed. float16, which TIFF programs do not know, is widened
+    to float32.
+
+    Parameters
+    ----------
+    path
+        Final name; it appears only once the file is whole.
+    slices
+        XY slices of shape (Y, X), in order; only one is held at a time.
+    shape, dtype
+        Of the volume, (Z, Y, X).
+    voxel_size
+        In nm.
+    overwrite
+        Replace an existing file.
+
+    Returns
+    -------
+    Path
+        Of the file.
+
+    Raises
+    ------
+    InputError
+        If the file exists.
+    DiskFullError
+        If it does not fit; nothing is left behind.
+    """
+    path, dtype = Path(path), np.dtype(dtype)
+    if path.is_dir() or (path.exists() and not overwrite):
+        raise InputError(
+            f"{path} exists already; choose another name or replace it with --overwrite."
+        )
+    stored = np.dtype(np.float32) if dtype == np.float16 else dtype
+    num_bytes = math.prod(shape) * stored.itemsize
+    resolution = _pixels_per_nm(voxel_size)
+    is_classic = num_bytes < _CLASSIC_LIMIT
+    as_imagej = is_classic and stored.name in _IMAGEJ_DTYPES and resolution is not None
+    partial = path.with_name(f"{path.name}.partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with disk_errors(path, "nothing is left of it; free some space and try again."):
+            with tifffile.TiffWriter(
+                partial, bigtiff=not is_classic, imagej=as_imagej, ome=not as_imagej
+            ) as writer:
+                writer.write(
+                    _checked(slices, shape, stored),
+                    shape=shape,
+                    dtype=stored,
+                    photometric="minisblack",
+                    resolution=resolution if as_imagej else None,
+                    metadata=_imagej(voxel_size) if as_imagej else _ome(voxel_size),
+                )
+            sync_file(partial)
+            partial.replace(path)
+            sync_folder(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def _checked(
+    slices: Iterable[NDArray[Any]], shape: tuple[int, int, int], dtype: np.dtype[Any]
+) -> Iterator[NDArray[Any]]:
+    """Pass slices on; a missing or misshapen one would leave a file that lies."""
+    count = 0
+    for count, values in enumerate(slices, start=1):
+        if values.shape != shape[1:]:
+            raise ValueError(f"Slice {count} is {values.shape}, not {shape[1:]}.")
+        yield np.ascontiguousarray(values, dtype)
+    if count != shape[0]:
+        raise ValueError(f"{count} slices came, not {shape[0]}.")
+
+
+def _imagej(voxel_size: VoxelSize) -> dict[str, Any]:
+    return {"axes": "ZYX", "unit": "nm", "spacing": voxel_size.z}
+
+
+def _ome(voxel_size: VoxelSize) -> dict[str, Any]:
+    sizes: dict[str, Any] = {"axes": "ZYX"}
+    for letter, edge in zip("ZYX", voxel_size, strict=True):
+        sizes[f"PhysicalSize{letter}"] = edge
+        sizes[f"PhysicalSize{letter}Unit"] = "nm"
+    return sizes
+
+
+def _pixels_per_nm(voxel_size: VoxelSize) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """Resolution along x and y as pairs of 32-bit numbers, or None if none come close."""
+    x, y = (Fraction(1 / edge).limit_denominator(10**9) for edge in (voxel_size.x, voxel_size.y))
+    for fraction, edge in ((x, voxel_size.x), (y, voxel_size.y)):
+        if fraction.numerator > _RATIONAL_LIMIT or not math.isclose(
+            fraction * Fraction(edge), 1, rel_tol=1e-6
+        ):
+            return None
+    return (x.numerator, x.denominator), (y.numerator, y.denominator)
