@@ -1,0 +1,38 @@
+"""Filling gaps: predictors, and the sliding window that carries them over a volume."""
+
+from napari_d2r.inference._diffusion import DiffusionPredictor
+from napari_d2r.inference._factory import predictor_for
+from napari_d2r.inference._judge import leave_one_out, measure_halo
+from napari_d2r.inference._plan import CHUNK, ShardPlan, choose_shard, measure_rate
+from napari_d2r.inference._predictors import (
+    AxialPredictor,
+    GapRequest,
+    Halo,
+    InterpolationPredictor,
+    Interrupted,
+    LateralPredictor,
+    SequencePredictor,
+    log2_of,
+)
+from napari_d2r.inference._window import Box, fill_shard
+
+__all__ = [
+    "CHUNK",
+    "AxialPredictor",
+    "Box",
+    "DiffusionPredictor",
+    "GapRequest",
+    "Halo",
+    "InterpolationPredictor",
+    "Interrupted",
+    "LateralPredictor",
+    "SequencePredictor",
+    "ShardPlan",
+    "choose_shard",
+    "fill_shard",
+    "leave_one_out",
+    "log2_of",
+    "measure_halo",
+    "measure_rate",
+    "predictor_for",
+]

@@ -16,14 +16,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from napari_d2r.checkpoints import HaloCard
 from napari_d2r.jobs import CancelToken
 from napari_d2r.volumes import Interpolation, interpolate_axial
 
 # Columns of activations computed at once: bounds memory and the time to honour a cancel.
-_PIXELS_AT_ONCE = {"cpu": 120_000, "cuda": 8_000_000, "mps": 1_000_000}
+_PIXELS_AT_ONCE = {"cpu": 40_000, "cuda": 8_000_000, "mps": 1_000_000}
 
 
-class Interrupted(Exception):  # noqa: N818 - a request that was honoured, not an error
+class Interrupted(Exception):
     """Raised inside a prediction when its cancel token is set."""
 
 
@@ -42,11 +43,16 @@ class Halo:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GapRequest:
-    """Gaps ``first`` .. ``first + G - 1`` of a slab, and ``depths`` (G, D) in each."""
+    """Gaps ``first`` .. ``first + G - 1`` of a slab, and ``depths`` (G, D) in each.
+
+    ``origin`` is where the slab stands in its volume (measured slice, y, x), for methods
+    that key their noise by position.
+    """
 
     first: int
     depths: Tensor
     log2_gap: float
+    origin: tuple[int, int, int] = (0, 0, 0)
 
 
 class AxialPredictor(Protocol):
@@ -78,15 +84,16 @@ class InterpolationPredictor:
         gaps = torch.arange(len(request.depths), dtype=torch.float64) + request.first
         positions: NDArray[np.float64] = (gaps[:, None] + request.depths.double().cpu()).numpy()
         filled = interpolate_axial(slab.cpu().numpy(), positions.ravel(), self.kind)
-        return torch.from_numpy(filled).unflatten(0, tuple(positions.shape)).to(slab)
+        return torch.from_numpy(filled).reshape(*positions.shape, *slab.shape[1:]).to(slab)
 
 
 class SequencePredictor:
     """Networks of AENet's contract: four slices and depths in, slices out."""
 
-    def __init__(self, network: nn.Module, halo: Halo | None = None) -> None:
+    def __init__(self, network: nn.Module, halo: HaloCard | None = None) -> None:
         self.network = network.eval()
-        self.halo = halo or Halo(1, int(network.lateral_halo), int(network.lateral_stride))  # type: ignore[arg-type]
+        lateral = halo.lateral if halo else int(network.lateral_halo)  # type: ignore[arg-type]
+        self.halo = Halo(1, lateral, int(network.lateral_stride))  # type: ignore[arg-type]
 
     @torch.inference_mode()
     def predict(
@@ -96,7 +103,7 @@ class SequencePredictor:
         log2_gap = torch.full((1,), request.log2_gap, device=slab.device)
         filled = []
         for offset, depths in enumerate(request.depths.to(slab)):
-            _stop_if_asked(cancel)
+            stop_if_asked(cancel)
             gap = request.first + offset
             taps = torch.tensor([gap - 1, gap, gap + 1, gap + 2]).clamp(0, len(slab) - 1)
             filled.append(self.network(slab[taps][None], depths[None], log2_gap)[0])
@@ -106,11 +113,11 @@ class SequencePredictor:
 class LateralPredictor:
     """A row network applied to XZ slices, to YZ slices, and averaged."""
 
-    def __init__(self, network: nn.Module, halo: Halo | None = None) -> None:
+    def __init__(self, network: nn.Module, halo: HaloCard | None = None) -> None:
         self.network = network.eval()
-        self.halo = halo or Halo(
-            int(network.axial_halo), int(network.lateral_halo), int(network.lateral_stride)  # type: ignore[arg-type]
-        )
+        slices = halo.slices if halo else int(network.axial_halo)  # type: ignore[arg-type]
+        lateral = halo.lateral if halo else int(network.lateral_halo)  # type: ignore[arg-type]
+        self.halo = Halo(slices, lateral, int(network.lateral_stride))  # type: ignore[arg-type]
 
     @torch.inference_mode()
     def predict(
@@ -124,16 +131,24 @@ class LateralPredictor:
     def _restore(self, slices: Tensor, request: GapRequest, cancel: CancelToken | None) -> Tensor:
         """(N, J, W) lateral slices -> (N, G, D, W)."""
         wanted = slice(request.first, request.first + len(request.depths))
-        num_gaps = slices.shape[1] - 1
-        depths = torch.full((num_gaps, request.depths.shape[1]), 0.5).to(slices)
-        depths[wanted] = request.depths.to(slices)
+        depths = self._depths_of_all_gaps(request, slices)
         log2_gap = torch.tensor(request.log2_gap).to(slices)
-        at_once = max(1, _PIXELS_AT_ONCE[slices.device.type] // slices[0].numel())
+        at_once = max(1, pixels_at_once(slices.device) // slices[0].numel())
         filled = []
-        for rows in slices.split(at_once):
-            _stop_if_asked(cancel)
+        for rows in torch.split(slices, at_once):
+            stop_if_asked(cancel)
             filled.append(self.network(rows.contiguous(), depths, log2_gap)[:, wanted])
         return torch.cat(filled)
+
+    @staticmethod
+    def _depths_of_all_gaps(request: GapRequest, slices: Tensor) -> Tensor:
+        """One row of depths where all gaps want the same, else a row for every gap."""
+        wanted = request.depths.to(slices)
+        if bool((wanted == wanted[:1]).all()):
+            return wanted[:1]
+        depths = torch.full((slices.shape[1] - 1, wanted.shape[1]), 0.5).to(slices)
+        depths[request.first : request.first + len(wanted)] = wanted
+        return depths
 
 
 def log2_of(factor: float) -> float:
@@ -141,6 +156,12 @@ def log2_of(factor: float) -> float:
     return round(math.log2(factor), 6)
 
 
-def _stop_if_asked(cancel: CancelToken | None) -> None:
+def stop_if_asked(cancel: CancelToken | None) -> None:
+    """Raise `Interrupted` when a stop was asked for."""
     if cancel:
         raise Interrupted
+
+
+def pixels_at_once(device: torch.device) -> int:
+    """Input pixels whose activations are held at once."""
+    return _PIXELS_AT_ONCE[device.type]

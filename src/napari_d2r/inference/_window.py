@@ -43,13 +43,16 @@ def fill_shard(
     box: Box,
     predictor: AxialPredictor,
     intensity: IntensityRange,
+    gap: float,
     device: torch.device,
     cancel: CancelToken | None = None,
 ) -> NDArray[Any]:
     """The output voxels of ``box``, in the volume's dtype.
 
     Measured slices are copied as stored. Everything else is predicted from the slices of
-    the gaps that the box touches, with the predictor's halo around them.
+    the gaps that the box touches, with the predictor's halo around them. ``gap`` is how
+    many lateral voxels apart the measured slices are, which networks want to know; the
+    output may be sampled finer or coarser than that.
 
     Raises
     ------
@@ -78,7 +81,8 @@ def fill_shard(
     slab = torch.from_numpy(intensity.to_unit(stored)).to(device)
 
     depths, row, column = _depth_table(positions[~measured], gaps, first, last)
-    request = GapRequest(first - slab_start, torch.from_numpy(depths), log2_of(grid.factor))
+    origin = (slab_start, tile[0].start, tile[1].start)
+    request = GapRequest(first - slab_start, torch.from_numpy(depths), log2_of(gap), origin)
     filled = predictor.predict(slab, request, cancel)
     inner = tuple(
         slice(want.start - have.start, want.stop - have.start)
@@ -112,5 +116,5 @@ def _depth_table(
     row = gaps - first
     column = np.concatenate([np.arange(n) for n in np.bincount(row) if n])
     depths = np.full((last - first + 1, int(column.max()) + 1), 0.5, np.float32)
-    depths[row, column] = positions - gaps
+    depths[row, column] = np.round(positions - gaps, 7)  # equal depths are equal numbers
     return depths, row, column

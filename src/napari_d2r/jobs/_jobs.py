@@ -70,7 +70,9 @@ class Job(FrozenModel):
             for parent in parents:
                 target = target.get(parent) if isinstance(target, dict) else None
             if not separator or not isinstance(target, dict):
-                raise InputError(f"--set takes name=value with an existing name; got {assignment!r}.")
+                raise InputError(
+                    f"--set takes name=value with an existing name; got {assignment!r}."
+                )
             target[leaf] = yaml.safe_load(value)
         return self.checked(fields, "--set")
 
@@ -103,8 +105,5 @@ class SuperResolveJob(Job):
     model: Path | None = Field(None, title="Model", description="Folder of a trained model.")
     shard: int | None = Field(
         None, ge=32, title="Shard", description="Edge in voxels; None: from the measured rate."
-    )
-    tile: int | None = Field(
-        None, ge=16, title="Tile", description="Lateral edge in pixels; None: from the rate."
     )
     max_minutes: float | None = Field(None, gt=0, title="Minutes", description="Stop, resumable.")

@@ -1,0 +1,43 @@
+"""Networks: pure torch, one file each with its config, and the closed registry of names."""
+
+from napari_d2r.models._depth import (
+    DepthEmbedding,
+    DepthHead,
+    interleave_rows,
+    linear_base,
+    linear_rows,
+)
+from napari_d2r.models._registry import (
+    ARCHITECTURES,
+    Architecture,
+    Contract,
+    architecture_named,
+    build_network,
+    describe_config,
+)
+from napari_d2r.models.aenet import AENet, AENetConfig
+from napari_d2r.models.aenet_fast import AENetFast, AENetFastConfig
+from napari_d2r.models.lateral import LateralNet, LateralNetConfig
+from napari_d2r.models.nafnet import ConditionalNAFNet, NAFNetConfig
+
+__all__ = [
+    "ARCHITECTURES",
+    "AENet",
+    "AENetConfig",
+    "AENetFast",
+    "AENetFastConfig",
+    "Architecture",
+    "ConditionalNAFNet",
+    "Contract",
+    "DepthEmbedding",
+    "DepthHead",
+    "LateralNet",
+    "LateralNetConfig",
+    "NAFNetConfig",
+    "architecture_named",
+    "build_network",
+    "describe_config",
+    "interleave_rows",
+    "linear_base",
+    "linear_rows",
+]

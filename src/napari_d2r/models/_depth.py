@@ -65,3 +65,18 @@ def linear_base(below: Tensor, above: Tensor, depths: Tensor) -> Tensor:
     """
     d = depths[..., None, None]
     return below[:, None] * (1 - d) + above[:, None] * d
+
+
+def interleave_rows(rows: Tensor, between: Tensor) -> Tensor:
+    """Measured rows (B, J, W) and the rows between (B, J - 1, D, W), in one slice.
+
+    Returns (B, (J - 1) (D + 1) + 1, W); measured row j stands at row j (D + 1).
+    """
+    gaps = torch.cat([rows[:, :-1, None], between], dim=2).flatten(1, 2)
+    return torch.cat([gaps, rows[:, -1:]], dim=1)
+
+
+def linear_rows(rows: Tensor, depths: Tensor) -> Tensor:
+    """Aligned linear interpolation: rows (B, J, W), depths (J - 1 or 1, D) -> (B, J - 1, D, W)."""
+    d = depths[None, :, :, None]
+    return rows[:, :-1, None] * (1 - d) + rows[:, 1:, None] * d

@@ -50,7 +50,8 @@ def build_network(architecture: str, options: Mapping[str, Any]) -> nn.Module:
     known = {field.name for field in dataclasses.fields(entry.config)}
     if unknown := sorted(set(options) - known):
         raise InputError(
-            f"Network {architecture} has no option {unknown[0]!r}; it has {', '.join(sorted(known))}."
+            f"Network {architecture} has no option {unknown[0]!r}; "
+            f"it has {', '.join(sorted(known))}."
         )
     values = {key: tuple(v) if isinstance(v, list) else v for key, v in options.items()}
     _require_sane(architecture, values)

@@ -10,6 +10,7 @@ whole.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -38,7 +39,7 @@ class ResidualBlock(nn.Module):
         with torch.no_grad():
             self.second.weight.mul_(0.3)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W)  # noqa: D102
         out: Tensor = x + self.second(F.relu(self.first(F.relu(x))))
         return out
 
@@ -50,7 +51,7 @@ class AENetFast(nn.Module):
         super().__init__()
         self.config = config = config or AENetFastConfig()
         widths, blocks = config.widths, config.blocks
-        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        pairs = list(pairwise(widths))
         self.stem = nn.Conv2d(4 * NUM_SLICES, widths[0], 3, padding=1)
         self.encoder = nn.ModuleList(
             nn.Sequential(*(ResidualBlock(width) for _ in range(count)))

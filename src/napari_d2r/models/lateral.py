@@ -10,12 +10,13 @@ the interpolated slice, and serves any r.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from napari_d2r.models._depth import DepthHead
+from napari_d2r.models._depth import DepthHead, linear_rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +37,7 @@ class RowBlock(nn.Module):
         with torch.no_grad():
             self.along.weight.mul_(0.3)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # (B, C, J - 1, W)  # noqa: D102
         out: Tensor = x + self.along(F.relu(self.mix(F.relu(x))))
         return out
 
@@ -48,7 +49,7 @@ class LateralNet(nn.Module):
         super().__init__()
         self.config = config = config or LateralNetConfig()
         widths, blocks = config.widths, config.blocks
-        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        pairs = list(pairwise(widths))
         self.stem = nn.Conv2d(1, widths[0], (4, 5), padding=(0, 2))  # rows j-1 .. j+2 -> gap j
         self.encoder = nn.ModuleList(
             nn.Sequential(*(RowBlock(width) for _ in range(count)))
@@ -87,7 +88,8 @@ class LateralNet(nn.Module):
         rows
             (B, J, W) measured rows, unit intensity.
         depths
-            (J - 1, D) relative depth in (0, 1) of the D rows wanted in each gap.
+            Relative depth in (0, 1) of the D rows wanted: (J - 1, D), or (1, D) where
+            all gaps want the same, which is faster.
         log2_gap
             Scalar tensor: log2 of the factor r.
 
@@ -107,7 +109,10 @@ class LateralNet(nn.Module):
         features = self.encoder[-1](features)
         for level in reversed(range(len(self.up))):
             features = self.decoder[level](self.up[level](features) + skips[level])
-        weights = self.head(depths, log2_gap.expand(len(depths)))[:, :, 0]  # (J - 1, D, C)
-        residual = torch.einsum("bcjw,jdc->bjdw", F.relu(features[..., :width]), weights)
-        d = depths[None, :, :, None]
-        return rows[:, :-1, None] * (1 - d) + rows[:, 1:, None] * d + residual
+        features = F.relu(features[..., :width])
+        weights = self.head(depths, log2_gap.expand(len(depths)))[:, :, 0]  # (J - 1 or 1, D, C)
+        if len(weights) == 1:  # one matrix for all gaps: an ordinary 1x1 convolution
+            residual = F.conv2d(features, weights[0, :, :, None, None]).transpose(1, 2)
+        else:
+            residual = torch.einsum("bcjw,jdc->bjdw", features, weights)
+        return linear_rows(rows, depths) + residual

@@ -1,0 +1,7 @@
+"""The one training loop, and what each stage's network is trained to do."""
+
+from napari_d2r.training._diffusion_task import DiffusionTask
+from napari_d2r.training._loop import FitResult, Task, fit
+from napari_d2r.training._tasks import LateralTask, SequenceTask
+
+__all__ = ["DiffusionTask", "FitResult", "LateralTask", "SequenceTask", "Task", "fit"]

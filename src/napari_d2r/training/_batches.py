@@ -22,7 +22,7 @@ class RowsBatch:
 
     rows: Tensor  # (B, J, W)
     truth: Tensor  # (B, J - 1, D, W)
-    depths: Tensor  # (J - 1, D)
+    depths: Tensor  # (1, D), the same in all gaps
     log2_gap: Tensor  # scalar
 
 
@@ -87,21 +87,40 @@ def draw_rows(
         halves.append(stack[z, j, i] if transposed else stack[z, i, j])
     crops = torch.cat(halves)  # (B, length, columns)
     inner = crops[:, :-1].unflatten(1, (num_gaps, gap))[:, :, 1:]
-    depths = torch.from_numpy(inner_depths(gap)).to(stack).expand(num_gaps, -1)
+    depths = torch.from_numpy(inner_depths(gap)).to(stack)[None]
     return RowsBatch(crops[:, ::gap], inner, depths, torch.tensor(math.log2(gap)).to(stack))
 
 
+@dataclass(frozen=True, slots=True)
+class MeasurementNoise:
+    """Noise that the restored rows of a pseudo-HR volume lack and measured slices have.
+
+    ``sigma`` in unit intensity; rows 0, k, 2k .. of the volume are measured and have it.
+    """
+
+    sigma: float
+    k: int
+
+
 def draw_sequences(
-    volume: Tensor, rng: Generator, *, gap: int, batch: int, crop: int, end_chance: float = 0.05
+    volume: Tensor,
+    rng: Generator,
+    *,
+    gap: int,
+    batch: int,
+    crop: int,
+    noise: MeasurementNoise | None = None,
+    end_chance: float = 0.05,
 ) -> SequenceBatch:
     """Sequences of XZ planes along y and of YZ planes along x; never along z.
 
-    ``volume`` is (Z', Y, X), the pseudo-HR volume. With ``end_chance`` an outer slice is
-    replaced by its neighbour, as happens at the ends of a stack.
+    ``volume`` is (Z', Y, X), the pseudo-HR volume. ``noise`` is added to the input planes,
+    not to the truth. With ``end_chance`` an outer slice is replaced by its neighbour, as
+    happens at the ends of a stack.
     """
     depth, height, width = volume.shape
     rows, columns = min(crop, depth), min(crop, height, width)
-    halves = []
+    halves, row_numbers = [], []
     for through_y, count in ((True, batch - batch // 2), (False, batch // 2)):
         if count == 0:
             continue
@@ -110,8 +129,12 @@ def draw_sequences(
         i = _run(rng, depth, rows, count)[:, None, :, None]
         j = _run(rng, along, columns, count)[:, None, None, :]
         halves.append(volume[i, p, j] if through_y else volume[i, j, p])
+        row_numbers.append(i)
     planes = torch.cat(halves)  # (B, 3 gap + 1, rows, columns)
     slices = planes[:, ::gap].clone()
+    if noise is not None:
+        restored = (torch.cat(row_numbers) % noise.k != 0).to(volume)
+        slices += noise.sigma * restored * torch.randn(slices.shape).to(volume)
     first, last = (torch.from_numpy(rng.random(len(slices)) < end_chance) for _ in range(2))
     slices[first, 0] = slices[first, 1]
     slices[last, 3] = slices[last, 2]

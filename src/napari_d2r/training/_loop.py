@@ -9,14 +9,14 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.random import Generator
+from numpy.random import Generator as Random
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -40,7 +40,7 @@ MAX_CONSECUTIVE_SKIPS = 10
 class Task(Protocol):
     """What a network is trained to do."""
 
-    def loss(self, network: nn.Module, rng: Generator) -> Tensor:
+    def loss(self, network: nn.Module, rng: Random) -> Tensor:
         """The loss of one freshly drawn batch."""
         ...
 
@@ -75,7 +75,7 @@ def fit(
     max_seconds: float | None = None,
     resume: bool = False,
     cancel: CancelToken | None = None,
-) -> Iterator[Event]:
+) -> Generator[Event, None, FitResult]:
     """Train ``network`` in place; at the end it holds its best averaged weights.
 
     The budget is ``settings.max_steps`` or ``max_seconds``, whichever comes first; the
@@ -154,7 +154,7 @@ class _Run:
         self.counters = Counters(identity)
 
     def step(
-        self, task: Task, rng: Generator, fraction: float, device: torch.device, seed: int
+        self, task: Task, rng: Random, fraction: float, device: torch.device, seed: int
     ) -> float | None:
         """One optimiser step; None when it was skipped because something was not finite."""
         torch.manual_seed(seed * 1_000_003 + self.counters.step)

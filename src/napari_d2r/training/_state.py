@@ -44,9 +44,9 @@ def save_state(path: Path, counters: Counters, tensors: dict[str, Tensor]) -> No
     scratch.replace(path)
 
 
-def load_state(path: Path, identity: str, device: torch.device) -> (
-    tuple[Counters, dict[str, Tensor]]
-):
+def load_state(
+    path: Path, identity: str, device: torch.device
+) -> tuple[Counters, dict[str, Tensor]]:
     """Read a state back; refuse one that another input, network or setting has written."""
     try:
         with safe_open(path, framework="pt", device=str(device)) as file:

@@ -6,6 +6,8 @@ from napari_d2r.volumes._axial import (
     AxialGrid,
     Interpolation,
     interpolate_axial,
+    resolve_factor,
+    resolve_gap,
     to_dtype,
 )
 from napari_d2r.volumes._intensity import IntensityRange, require_finite
@@ -32,5 +34,7 @@ __all__ = [
     "centred_box",
     "interpolate_axial",
     "require_finite",
+    "resolve_factor",
+    "resolve_gap",
     "to_dtype",
 ]

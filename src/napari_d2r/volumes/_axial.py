@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_d2r.errors import InputError
+from napari_d2r.volumes._volume import VoxelSize
 
 Interpolation = Literal["nearest", "linear", "cubic"]
 MIN_FACTOR, MAX_FACTOR = 1.5, 16.0
@@ -57,6 +58,44 @@ class AxialGrid:
         return np.where(np.abs(z - whole) < _SAME, whole, z)
 
 
+def resolve_factor(voxel_size: VoxelSize, factor: float | None) -> float:
+    """The factor asked for, or the one that makes voxels isotropic.
+
+    Raises
+    ------
+    InputError
+        When there is nothing to do, or the factor is outside 1.5 to 16.
+    """
+    if factor is None:
+        factor = voxel_size.anisotropy
+        if factor <= 1.01:
+            finer = "as fine as" if factor > 0.99 else "finer than"
+            raise InputError(
+                f"There is nothing to do: along Z the voxels ({voxel_size.z:g} nm) are already "
+                f"{finer} laterally ({voxel_size.lateral:g} nm); pass --factor R to insist, or "
+                "--voxel-size Z,Y,X if these numbers are wrong."
+            )
+        if abs(factor - round(factor)) < 1e-3:  # 40 / 10.0001 nm is a factor of 4
+            factor = float(round(factor))
+    if factor <= 1:
+        raise InputError(f"The factor must be greater than 1, not {factor:g}.")
+    if not MIN_FACTOR <= factor <= MAX_FACTOR:
+        raise InputError(
+            f"A factor of {factor:g} is outside {MIN_FACTOR:g} to {MAX_FACTOR:g}; "
+            "choose one in that range with --factor R."
+        )
+    return factor
+
+
+def resolve_gap(voxel_size: VoxelSize, factor: float) -> float:
+    """How many lateral voxels apart the measured slices are.
+
+    That is the anisotropy of the volume, whatever the output sampling; where the voxel
+    size shows none but a factor is insisted upon, the factor.
+    """
+    return voxel_size.anisotropy if voxel_size.anisotropy >= MIN_FACTOR else factor
+
+
 def interpolate_axial(
     slices: NDArray[Any], positions: NDArray[np.float64], kind: Interpolation = "linear"
 ) -> NDArray[Any]:
@@ -93,9 +132,7 @@ def interpolate_axial(
             output[m] = slices[j] if d <= 0.5 else slices[j + 1]
         else:
             weights = _linear_weights(d) if kind == "linear" else _catmull_rom_weights(d)
-            value = sum(
-                w * _extended(slices, j + tap) for tap, w in weights.items() if w != 0
-            )
+            value = sum(w * _extended(slices, j + tap) for tap, w in weights.items() if w != 0)
             output[m] = to_dtype(np.asarray(value), slices.dtype)
     return output
 

@@ -130,9 +130,9 @@ class Volume:
         """How many channels, or None for a grey volume."""
         return int(self.data.shape[0]) if len(self.data.shape) == 4 else None
 
-    def read(self, z: slice = slice(None), y: slice = slice(None), x: slice = slice(None)) -> (
-        NDArray[Any]
-    ):
+    def read(
+        self, z: slice = slice(None), y: slice = slice(None), x: slice = slice(None)
+    ) -> NDArray[Any]:
         """Load one box of voxels into memory, in the stored dtype."""
         box = (z, y, x) if self.num_channels is None else (slice(None), z, y, x)
         return np.asarray(self.data[box])

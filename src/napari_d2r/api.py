@@ -1,0 +1,157 @@
+"""The front door: one function per job, for notebooks, scripts, the command line and the GUI.
+
+Each accepts a path or a `Volume`. Those who want progress pass ``on_event``; those who
+want to drive a job themselves use ``resolve_*`` and iterate over ``run_*``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from napari_d2r.errors import D2RError
+from napari_d2r.io import open_volume
+from napari_d2r.jobs import (
+    CancelToken,
+    Event,
+    Finished,
+    SuperResolveJob,
+    TrainJob,
+    load_preset,
+)
+from napari_d2r.stages.evaluate import EvaluationReport, evaluate_stream
+from napari_d2r.stages.fsc import FSCReport, fsc_stream
+from napari_d2r.stages.super_resolve import (
+    SuperResolved,
+    resolve_super_resolve,
+    run_super_resolve,
+)
+from napari_d2r.stages.train import TrainedModels, resolve_train, run_train
+from napari_d2r.volumes import Volume
+
+Source = str | Path | Volume
+OnEvent = Callable[[Event], None]
+
+
+def train(
+    stack: Source,
+    folder: str | Path,
+    *,
+    preset: str = "quick",
+    factor: float | None = None,
+    max_minutes: float | None = None,
+    job: TrainJob | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    on_event: OnEvent | None = None,
+    cancel: CancelToken | None = None,
+) -> TrainedModels:
+    """Train on one anisotropic stack, without isotropic ground truth.
+
+    Parameters
+    ----------
+    stack
+        Path or volume of (Z, Y, X) slices, at least 4 along Z, finer laterally.
+    folder
+        Where the models go.
+    preset
+        ``quick``, ``balanced`` or ``paper``; ignored where ``job`` is given.
+    factor
+        Axial factor r; None makes voxels isotropic.
+    max_minutes
+        Time budget; None keeps the preset's.
+
+    Raises
+    ------
+    InputError
+        When the stack cannot be learned from.
+    """
+    job = job or load_preset(preset)
+    changes = {"factor": factor, "max_minutes": max_minutes}
+    job = job.model_copy(update={key: value for key, value in changes.items() if value is not None})
+    plan = resolve_train(job, as_volume(stack), Path(folder), resume=resume, overwrite=overwrite)
+    events = run_train(plan, resume=resume, overwrite=overwrite, cancel=cancel)
+    trained: TrainedModels = completed(events, on_event)
+    return trained
+
+
+def super_resolve(
+    stack: Source,
+    output: str | Path,
+    *,
+    model: str | Path | None = None,
+    factor: float | None = None,
+    job: SuperResolveJob | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    on_event: OnEvent | None = None,
+    cancel: CancelToken | None = None,
+) -> SuperResolved:
+    """Sample a stack finer along Z, with a trained model.
+
+    Parameters
+    ----------
+    stack
+        Path or volume of (Z, Y, X) slices.
+    output
+        ``*.ome.zarr`` or ``*.tif``.
+    model
+        Folder of a trained model.
+    factor
+        Axial factor r, 1.5 to 16; None makes voxels isotropic.
+    job
+        All settings at once, such as ``SuperResolveJob(method="linear")``.
+
+    Raises
+    ------
+    InputError
+        When stack, model or output cannot be used.
+    """
+    changes = {"model": None if model is None else Path(model), "factor": factor}
+    job = (job or SuperResolveJob()).model_copy(
+        update={key: value for key, value in changes.items() if value is not None}
+    )
+    plan = resolve_super_resolve(
+        job, as_volume(stack), Path(output), resume=resume, overwrite=overwrite
+    )
+    events = run_super_resolve(plan, resume=resume, overwrite=overwrite, cancel=cancel)
+    resolved: SuperResolved = completed(events, on_event)
+    return resolved
+
+
+def evaluate(
+    result: Source, reference: Source, *, factor: float, on_event: OnEvent | None = None
+) -> EvaluationReport:
+    """Compare a result with the isotropic truth of which every ``factor``-th slice was kept."""
+    return completed(
+        evaluate_stream(as_volume(result), as_volume(reference), factor=factor), on_event
+    )
+
+
+def fsc(first: Source, second: Source, *, on_event: OnEvent | None = None) -> FSCReport:
+    """Fourier shell correlation of two volumes of equal shape and voxel size."""
+    return completed(fsc_stream(as_volume(first), as_volume(second)), on_event)
+
+
+def as_volume(source: Source) -> Volume:
+    """Open a path; pass a volume on."""
+    return source if isinstance(source, Volume) else open_volume(source)
+
+
+def completed(events: Iterator[Event], on_event: OnEvent | None = None) -> Any:
+    """Run a job to its end and return its result.
+
+    Raises
+    ------
+    D2RError
+        When the job was cancelled or ran out of time.
+    """
+    for event in events:
+        if on_event is not None:
+            on_event(event)
+        if isinstance(event, Finished):
+            if event.outcome.value != "completed":
+                raise D2RError(f"The job did not complete: {event.outcome.value}.")
+            return event.result
+    raise AssertionError("a job ends with Finished")

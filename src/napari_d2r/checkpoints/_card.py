@@ -1,0 +1,52 @@
+"""The model card: what a network is, what it learned from, and how it may be used."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from napari_d2r.jobs import FrozenModel, SamplerSettings, TrainJob
+
+FORMAT_VERSION = 1
+
+
+class HaloCard(FrozenModel):
+    """Context beyond which an output changes by less than a quarter of a grey level.
+
+    Measured on the training stack.
+    """
+
+    slices: int = Field(ge=0, le=64)
+    lateral: int = Field(ge=0, le=1024)
+
+
+class ModelCard(FrozenModel):
+    """Everything needed to rebuild a network and to judge whether it fits a volume."""
+
+    format_version: Literal[1] = FORMAT_VERSION
+    architecture: str
+    options: dict[str, Any]
+    role: Literal["prior", "student"]
+    gap: float = Field(gt=1, description="Lateral voxels from slice to slice when trained.")
+    gap_range: tuple[float, float] = Field(description="Gap widths practised in training.")
+    voxel_size_nm: tuple[float, float, float] = Field(description="z, y, x of the training stack.")
+    halo: HaloCard
+    prediction: Literal["x0", "noise"] = "x0"
+    sampler: SamplerSettings | None = Field(
+        None, description="How a diffusion prior is sampled; None for deterministic networks."
+    )
+    scores: dict[str, float] = Field(description="Gains in dB over aligned linear interpolation.")
+    trained_on: str = Field(description="Name of the training stack.")
+    trained_by: TrainJob
+    seconds: float = Field(ge=0, description="Time spent in training.")
+    steps: int = Field(ge=0)
+    package_version: str
+    weights_sha256: str = ""
+    licence: str = ""
+
+    @property
+    def summary(self) -> str:
+        """One line for a table or a list."""
+        gains = ", ".join(f"{name} {value:+.2f}" for name, value in self.scores.items())
+        return f"{self.role} {self.architecture}, gap {self.gap:g}, {gains or 'not judged yet'}"

@@ -1,0 +1,96 @@
+"""Arguments, signals and exit codes.
+
+Exit codes: 0 done, 1 failed, 2 bad input, 3 partial and resumable, 4 disk full, 75 stopped
+by the system and resumable (requeue), 130 cancelled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+from napari_d2r.cli import _commands as commands
+from napari_d2r.errors import D2RError
+from napari_d2r.jobs import CancelToken, Outcome
+
+DONE, FAILED, BAD_INPUT, PARTIAL, DISK_FULL, REQUEUE, CANCELLED = 0, 1, 2, 3, 4, 75, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit code."""
+    arguments = build_parser().parse_args(argv)
+    with _signals() as stop:
+        try:
+            outcome: Outcome = arguments.run(arguments, stop.token)
+        except D2RError as error:
+            return _explain(str(error), error.exit_code)
+        except MemoryError:
+            return _explain(
+                "There is not enough memory; pass a smaller --shard, or use a smaller stack.",
+                FAILED,
+            )
+        except OSError as error:
+            return _explain(
+                f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), FAILED
+            )
+        except KeyboardInterrupt:
+            return CANCELLED
+    if outcome is Outcome.COMPLETED:
+        return DONE
+    return PARTIAL if outcome is Outcome.OUT_OF_TIME else stop.exit_code
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    parser = argparse.ArgumentParser(
+        prog="napari-d2r", description="Axial super-resolution of volume microscopy."
+    )
+    add = parser.add_subparsers(title="commands", required=True, metavar="COMMAND").add_parser
+    for build in (
+        commands.add_demo,
+        commands.add_info,
+        commands.add_train,
+        commands.add_super_resolve,
+        commands.add_evaluate,
+        commands.add_fsc,
+    ):
+        build(add)
+    return parser
+
+
+class _Stop:
+    """A cancel token, and the exit code that says who asked."""
+
+    def __init__(self) -> None:
+        self.token = CancelToken()
+        self.exit_code = CANCELLED
+
+    def __call__(self, number: int, frame: object) -> None:
+        if self.token:  # asked twice: no more patience
+            raise KeyboardInterrupt
+        self.exit_code = CANCELLED if number == signal.SIGINT else REQUEUE
+        self.token.cancel()
+        sys.stderr.write("\nstopping; what is finished is kept\n")
+
+
+@contextmanager
+def _signals() -> Iterator[_Stop]:
+    """Turn Ctrl-C, SIGTERM and SIGUSR1 into a request to stop, and put things back after."""
+    stop = _Stop()
+    names = [name for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+    before = {}
+    with suppress(ValueError):  # outside the main thread nobody sends us signals
+        before = {n: signal.signal(getattr(signal, n), stop) for n in names}
+    try:
+        yield stop
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
+
+
+def _explain(sentence: str, code: int) -> int:
+    sys.stderr.write(f"napari-d2r: {sentence}\n")
+    return code

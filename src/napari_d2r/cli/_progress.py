@@ -1,0 +1,82 @@
+"""Events to the terminal: one bar with an ETA, or plain lines where nobody watches."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from tqdm import tqdm
+
+from napari_d2r.jobs import (
+    Event,
+    Progress,
+    Scalars,
+    StageStarted,
+    Warned,
+)
+
+_LINE_EVERY_S = 10.0
+
+
+class Reporter:
+    """Shows a job on stderr; results go to stdout and are printed by the commands."""
+
+    def __init__(self) -> None:
+        self._is_terminal = sys.stderr.isatty()
+        self._bar: tqdm[None] | None = None
+        self._last_line = 0.0
+        self._loss = ""
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case StageStarted(title, index, count):
+                self.close()
+                self.say(f"[{index}/{count}] {title}" if count > 1 else title)
+            case Warned(message):
+                self.say(f"note: {message}")
+            case Progress():
+                self._show(event)
+            case Scalars(step, values):
+                if "loss" in values:
+                    self._loss = f"step {step}, loss {values['loss']:.4g}"
+                shown = {k: v for k, v in values.items() if k not in {"score", "loss"}}
+                if shown:
+                    self.say("  " + ", ".join(f"{k} {v:+.2f}" for k, v in shown.items()))
+            case _:
+                pass
+
+    def say(self, line: str) -> None:
+        """One line, above the bar where there is one."""
+        if self._bar is not None:
+            self._bar.write(line, file=sys.stderr)
+        else:
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _show(self, progress: Progress) -> None:
+        if self._is_terminal:
+            if self._bar is None:
+                self._bar = tqdm(total=1.0, bar_format="{l_bar}{bar}| {postfix}", leave=False)
+            self._bar.n = progress.done / progress.total
+            self._bar.set_postfix_str(self._words(progress))
+            return
+        now = time.monotonic()
+        if now - self._last_line >= _LINE_EVERY_S or progress.done >= progress.total:
+            self._last_line = now
+            self.say(f"  {100 * progress.done / progress.total:.0f} %, {self._words(progress)}")
+
+    def _words(self, progress: Progress) -> str:
+        words = []
+        if progress.unit != "of the budget":
+            words.append(f"{progress.done:g}/{progress.total:g} {progress.unit}")
+        elif self._loss:
+            words.append(self._loss)
+        if progress.eta_s is not None:
+            words.append(f"{progress.eta_s:.0f} s left")
+        return ", ".join(words)

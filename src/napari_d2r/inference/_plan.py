@@ -1,0 +1,121 @@
+"""How large a shard should be, from the rate this machine reaches."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from itertools import product
+
+import torch
+
+from napari_d2r.inference._predictors import AxialPredictor, GapRequest, Halo, log2_of
+
+CHUNK = 64  # edge of a zarr chunk: isotropic, because users look at XZ and YZ
+_PROBE_S = 0.1
+_LONGEST_GAP_S = 0.3  # a cancel is honoured between gaps
+_MAX_SHARD_VOXELS = 2**26
+
+
+@dataclass(frozen=True, slots=True)
+class ShardPlan:
+    """Edges of a shard (z, y, x) in output voxels, and what it will cost."""
+
+    shape: tuple[int, int, int]
+    efficiency: float  # useful over computed voxels: the price of the halo
+    voxels_per_s: float  # useful output voxels
+
+    @property
+    def num_voxels(self) -> int:
+        """Voxels of a shard."""
+        z, y, x = self.shape
+        return z * y * x
+
+
+@torch.inference_mode()
+def measure_rate(predictor: AxialPredictor, gap: float, device: torch.device) -> float:
+    """Output voxels per second of a predictor, without any halo.
+
+    Doubles a slab of noise until predicting it takes a tenth of a second.
+    """
+    edge, inner = 32, max(1, round(gap) - 1)
+    depths = torch.arange(1, inner + 1)[None] / (inner + 1)
+    while True:
+        slab = torch.rand(6, edge, edge, device=device)
+        request = GapRequest(0, depths.expand(5, -1), log2_of(gap))
+        predictor.predict(slab, request)  # first run of a shape is slower
+        began = time.perf_counter()
+        predictor.predict(slab, request)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        elapsed = time.perf_counter() - began
+        if elapsed > _PROBE_S or edge >= 512:
+            return float(5 * (inner + 1) * edge * edge / elapsed)
+        edge *= 2
+
+
+def choose_shard(
+    shape: tuple[int, int, int],
+    factor: float,
+    halo: Halo,
+    rate: float,
+    seconds: float,
+    edge: int | None = None,
+) -> ShardPlan:
+    """The shard that wastes least on its halo within ``seconds`` of work.
+
+    Parameters
+    ----------
+    shape
+        Output shape (z, y, x).
+    factor
+        Output slices per gap.
+    rate
+        Voxels per second without a halo, from `measure_rate`.
+    edge
+        A cube of this edge, rounded up to whole chunks, instead of the best one.
+    """
+    if edge is not None:
+        fixed = -(-edge // CHUNK) * CHUNK
+        candidates = [(fixed, fixed, fixed)]
+    else:
+        depths = [CHUNK * n for n in (1, 2, 4)]
+        laterals = [CHUNK * n for n in range(1, 9)]
+        candidates = [
+            (z, y, x)
+            for z, y, x in product(
+                *(_useful(c, n) for c, n in zip((depths, laterals, laterals), shape, strict=True))
+            )
+        ]
+    plans = [_price(candidate, shape, factor, halo, rate) for candidate in candidates]
+    smallest = min(plans, key=lambda plan: plan.num_voxels)
+    fitting = [
+        plan
+        for plan in plans
+        if plan.num_voxels <= _MAX_SHARD_VOXELS
+        and plan.num_voxels / plan.voxels_per_s <= seconds
+        and factor * plan.shape[1] * plan.shape[2] / rate <= _LONGEST_GAP_S
+    ]
+    return max(
+        fitting or [smallest], key=lambda plan: (round(plan.efficiency, 2), -plan.num_voxels)
+    )
+
+
+def _useful(edges: list[int], length: int) -> list[int]:
+    """Edges up to the first that covers the axis."""
+    covering = [edge for edge in edges if edge < length + CHUNK]
+    return covering or edges[:1]
+
+
+def _price(
+    shard: tuple[int, int, int],
+    shape: tuple[int, int, int],
+    factor: float,
+    halo: Halo,
+    rate: float,
+) -> ShardPlan:
+    z, y, x = (min(edge, length) for edge, length in zip(shard, shape, strict=True))
+    context = (2 * halo.slices * factor, 2 * halo.lateral, 2 * halo.lateral)
+    efficiency = 1.0
+    for edge, length, around in zip((z, y, x), shape, context, strict=True):
+        efficiency *= edge / min(length, edge + around)
+    return ShardPlan(shard, efficiency, rate * efficiency)

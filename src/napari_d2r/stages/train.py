@@ -1,0 +1,391 @@
+"""Training: the three stages of D2R on one anisotropic stack.
+
+Stage I learns, from XY slices with rows left out, to restore lateral slices. Stage II
+restores the XZ and YZ slices of the stack with it and fuses them into a pseudo-HR volume.
+Stage III distils that volume into a fast network. No isotropic ground truth is needed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import shutil
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from napari_d2r.checkpoints import HaloCard, ModelCard, ModelIndex, save_index, save_model
+from napari_d2r.errors import InputError
+from napari_d2r.inference import (
+    AxialPredictor,
+    Box,
+    InterpolationPredictor,
+    Interrupted,
+    fill_shard,
+    leave_one_out,
+    measure_halo,
+    predictor_for,
+)
+from napari_d2r.jobs import (
+    CancelToken,
+    Event,
+    Finished,
+    Outcome,
+    PriorSettings,
+    Progress,
+    Scalars,
+    StageStarted,
+    Started,
+    StudentSettings,
+    TargetSettings,
+    TrainJob,
+    Warned,
+)
+from napari_d2r.metrics import GainOverLinear
+from napari_d2r.models import architecture_named, build_network, describe_config
+from napari_d2r.stages._device import resolve_device
+from napari_d2r.training import DiffusionTask, FitResult, LateralTask, SequenceTask, Task, fit
+from napari_d2r.volumes import (
+    MAX_FACTOR,
+    AxialGrid,
+    IntensityRange,
+    Volume,
+    VoxelSize,
+    centred_box,
+    require_finite,
+    resolve_factor,
+    resolve_gap,
+)
+
+WORK = "work"  # training states and the pseudo-HR volume; removed when all is done
+_JUDGING_EDGE = 192
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainPlan:
+    """What will happen: printable, and nothing has been written yet."""
+
+    job: TrainJob
+    volume: Volume
+    folder: Path
+    factor: float
+    gap: float
+    box: tuple[slice, ...]  # the part of the stack that is learned from
+    device: torch.device
+    warnings: tuple[str, ...]
+
+    def lines(self) -> tuple[str, ...]:
+        """The plan in words, for ``--dry-run`` and the top of a run."""
+        shape = " x ".join(str(s.stop - s.start) for s in self.box)
+        budget = f"{self.job.max_minutes:g} minutes" if self.job.max_minutes else "no time limit"
+        return (
+            f"learn from {shape} voxels (z, y, x) of {self.volume.name}, {self.volume.voxel_size}",
+            f"factor {self.factor:g}, measured slices {self.gap:g} lateral voxels apart",
+            f"{budget} on {self.device}, models to {self.folder}",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedModels:
+    """What training leaves behind."""
+
+    folder: Path
+    default: str
+    gains: Mapping[str, GainOverLinear]
+
+
+def resolve_train(
+    job: TrainJob, volume: Volume, folder: Path, *, resume: bool = False, overwrite: bool = False
+) -> TrainPlan:
+    """Check that the stack can be learned from; write nothing.
+
+    Raises
+    ------
+    InputError
+        For channels, too few slices, no anisotropy, pixels that are not square, or a
+        folder that is taken.
+    """
+    volume.require_single_channel()
+    volume.require_slices()
+    factor = resolve_factor(volume.voxel_size, job.factor)
+    if not volume.voxel_size.has_square_pixels:
+        raise InputError(
+            f"{volume.name} has pixels of {volume.voxel_size.y:g} x {volume.voxel_size.x:g} nm "
+            "(y, x), so XZ and YZ slices need different factors; resample it to square pixels."
+        )
+    gap = resolve_gap(volume.voxel_size, factor)
+    if gap > MAX_FACTOR:
+        raise InputError(
+            f"The slices of {volume.name} are {gap:.3g} lateral voxels apart; up to "
+            f"{MAX_FACTOR:g} can be learned. Bin it laterally first."
+        )
+    if min(volume.shape[1:]) < 3 * math.ceil(gap) + 1:
+        raise InputError(
+            f"{volume.name} is {volume.shape[1]} x {volume.shape[2]} pixels; learning a factor of "
+            f"{gap:g} needs at least {3 * math.ceil(gap) + 1} on both axes."
+        )
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; give the name of a folder for the model.")
+    if folder.is_dir() and any(folder.iterdir()) and not (resume or overwrite):
+        raise InputError(
+            f"{folder} is not empty; pass --resume to go on, or --overwrite."
+        )
+    if job.prior is None and job.student is None:
+        raise InputError(
+            "There is nothing to train: prior and student are both switched off."
+        )
+    if job.targets.kind == "prior" and job.prior is None and job.student is not None:
+        raise InputError("Targets of kind 'prior' need stage I; choose linear or none instead.")
+    warnings = []
+    if abs(gap - factor) > 0.01 * gap:
+        warnings.append(
+            f"The factor is {factor:g} but the slices are {gap:g} lateral voxels apart; the model "
+            "learns gaps of that width, and output voxels will not be isotropic."
+        )
+    if factor != round(factor):
+        warnings.append(
+            f"The factor {factor:g} is not whole: its two neighbours are practised in proportion."
+        )
+    edge = max(256, math.isqrt(job.max_voxels // volume.shape[0]))
+    box = centred_box(volume.shape, (job.max_voxels, edge, edge))
+    if any(s.stop - s.start < length for s, length in zip(box, volume.shape, strict=True)):
+        warnings.append("The stack is larger than the training needs; its centre is used.")
+    device = resolve_device(job.device)
+    return TrainPlan(job, volume, folder, factor, gap, box, device, tuple(warnings))
+
+
+def run_train(
+    plan: TrainPlan,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    cancel: CancelToken | None = None,
+) -> Iterator[Event]:
+    """Train; ends in ``Finished`` with `TrainedModels`, or with None when cancelled.
+
+    Raises
+    ------
+    InputError
+        When the voxels cannot be used, or ``resume`` meets other input or settings.
+    TrainingError
+        When the loss stays non-finite.
+    """
+    yield Started("train", plan.folder)
+    for warning in plan.warnings:
+        yield Warned(warning)
+    stored = plan.volume.read(*plan.box)
+    require_finite(stored, plan.volume.name)
+    intensity = IntensityRange.of(plan.volume)
+    stack = torch.from_numpy(intensity.to_unit(stored)).to(plan.device)
+    run = _Training(plan, stack, _identity(plan, stored), resume, cancel)
+    if overwrite and not resume and plan.folder.exists():
+        shutil.rmtree(plan.folder)
+    run.work.mkdir(parents=True, exist_ok=True)
+    (plan.folder / "job.yaml").write_text(plan.job.to_yaml(), "utf-8")
+    try:
+        yield from run.stages()
+    except Interrupted:
+        yield Finished(Outcome.CANCELLED)
+
+
+class _Training:
+    """The three stages, sharing one stack and one time budget."""
+
+    def __init__(
+        self,
+        plan: TrainPlan,
+        stack: Tensor,
+        identity: str,
+        resume: bool,
+        cancel: CancelToken | None,
+    ) -> None:
+        self.plan, self.job, self.stack, self.cancel = plan, plan.job, stack, cancel
+        self.identity, self.resume = identity, resume
+        self.work = plan.folder / WORK
+        self.spent_s = 0.0  # of the time budget, over all sessions
+        self.predictors: dict[str, AxialPredictor] = {}
+
+    def stages(self) -> Iterator[Event]:
+        prior, student = self.job.prior, self.job.student
+        count = (prior is not None) + 2 * (student is not None)
+        if prior is not None:
+            yield StageStarted("stage I: learn from lateral slices", 1, count)
+            network = self._new_network(prior)
+            result = yield from self._fit("prior", network, self._prior_task(prior), prior)
+            if result is None:
+                return
+            yield from self._keep("prior", network, prior, result)
+        if student is not None:
+            yield StageStarted("stage II: build the pseudo-HR volume", count - 1, count)
+            began = time.perf_counter()
+            pseudo_hr, measured = yield from self._targets(self.job.targets)
+            self.spent_s += time.perf_counter() - began
+            yield StageStarted("stage III: distil into a fast network", count, count)
+            network = self._new_network(student)
+            task = SequenceTask(pseudo_hr, measured, self.plan.gap, student)
+            result = yield from self._fit("student", network, task, student)
+            if result is None:
+                return
+            yield from self._keep("student", network, student, result)
+        gains = {name: self._gain(predictor) for name, predictor in self.predictors.items()}
+        default = max(gains, key=lambda name: gains[name].gain_db)
+        for name, gain in gains.items():
+            yield Scalars(0, {f"{name}: leave-one-out gain (dB)": gain.gain_db})
+        reason = f"{default}: {gains[default].sentence()}"
+        save_index(self.plan.folder, ModelIndex(default=default, models=list(gains), reason=reason))
+        shutil.rmtree(self.work)
+        yield Finished(Outcome.COMPLETED, TrainedModels(self.plan.folder, default, gains))
+
+    def _new_network(self, settings: PriorSettings | StudentSettings) -> nn.Module:
+        torch.manual_seed(self.job.seed)
+        return build_network(settings.network.architecture, settings.network.options)
+
+    def _prior_task(self, settings: PriorSettings) -> Task:
+        kinds: dict[str, Callable[[Tensor, float, PriorSettings], Task]] = {
+            "regression": LateralTask,
+            "irsde": DiffusionTask,
+        }
+        return kinds[settings.process](self.stack, self.plan.gap, settings)
+
+    def _fit(
+        self, name: str, network: nn.Module, task: Task, settings: PriorSettings | StudentSettings
+    ) -> Generator[Event, None, FitResult | None]:
+        """Fit one network within its share of the budget; None when cancelled."""
+        seconds = None
+        if self.job.max_minutes is not None:
+            seconds = max(
+                1.0, settings.optimizer.share * (60 * self.job.max_minutes - self.spent_s)
+            )
+        result: FitResult = yield from fit(
+            network,
+            task,
+            settings.optimizer,
+            seed=self.job.seed,
+            device=self.plan.device,
+            state_path=self.work / f"{name}.safetensors",
+            identity=f"{self.identity}/{name}",
+            max_seconds=seconds,
+            resume=self.resume,
+            cancel=self.cancel,
+        )
+        self.spent_s += result.elapsed_s
+        if result.outcome is not Outcome.COMPLETED:
+            yield Finished(result.outcome)
+            return None
+        return result
+
+    def _keep(
+        self,
+        role: Literal["prior", "student"],
+        network: nn.Module,
+        settings: PriorSettings | StudentSettings,
+        result: FitResult,
+    ) -> Iterator[Event]:
+        """Judge a finished network on the stack itself and write it with its card."""
+        predictor = self._predictor(network, settings, None)
+        slices, lateral = measure_halo(predictor, self.stack, self.plan.gap)
+        halo = HaloCard(slices=slices, lateral=lateral)
+        predictor = self._predictor(network, settings, halo)
+        self.predictors[role] = predictor
+        gain = self._gain(predictor)
+        size = self.plan.volume.voxel_size
+        card = ModelCard(
+            architecture=settings.network.architecture,
+            options=describe_config(network),
+            role=role,
+            gap=self.plan.gap,
+            gap_range=(min(2.0, self.plan.gap), 2 * self.plan.gap),
+            voxel_size_nm=(size.z, size.y, size.x),
+            halo=halo,
+            prediction=settings.prediction if isinstance(settings, PriorSettings) else "x0",
+            sampler=self.job.targets.sampler if _is_diffusion(settings) else None,
+            scores={"leave-one-out": gain.gain_db}
+            | {k.removesuffix(" gain (dB)"): v for k, v in result.scores.items() if k != "score"},
+            trained_on=self.plan.volume.name,
+            trained_by=self.job,
+            seconds=round(result.elapsed_s, 1),
+            steps=result.steps,
+            package_version=version("napari-d2r"),
+        )
+        save_model(self.plan.folder / role, network, card)
+        yield Scalars(result.steps, {f"{role}: leave-one-out gain (dB)": gain.gain_db})
+
+    def _predictor(
+        self, network: nn.Module, settings: PriorSettings | StudentSettings, halo: HaloCard | None
+    ) -> AxialPredictor:
+        return predictor_for(
+            network,
+            architecture_named(settings.network.architecture).contract,
+            halo=halo,
+            prediction=settings.prediction if isinstance(settings, PriorSettings) else "x0",
+            sampler=self.job.targets.sampler,
+            seed=self.job.seed,
+        )
+
+    def _targets(self, settings: TargetSettings) -> Generator[Event, None, tuple[Tensor, Tensor]]:
+        """The pseudo-HR volume (Z', Y, X) and the measured slices of its region."""
+        k = 1 if settings.kind == "none" else settings.factor or round(self.plan.gap)
+        num_output = (len(self.stack) - 1) * k + 1
+        edge = max(math.isqrt(settings.max_voxels // num_output), 4 * math.ceil(self.plan.gap) + 1)
+        region = centred_box(self.stack.shape, (len(self.stack), edge, edge))
+        measured = self.stack[region].contiguous()
+        if k == 1:
+            return measured, measured
+        path = self.work / "pseudo_hr.npy"
+        if self.resume and path.exists():
+            return torch.from_numpy(np.load(path)).to(self.stack.device), measured
+        linear: AxialPredictor = InterpolationPredictor("linear")
+        predictor = self.predictors["prior"] if settings.kind == "prior" else linear
+        pseudo_hr = yield from _restore(measured, k, self.plan.gap, predictor, self.cancel)
+        scratch = path.with_suffix(".tmp.npy")
+        np.save(scratch, pseudo_hr)
+        scratch.replace(path)
+        return torch.from_numpy(pseudo_hr).to(self.stack.device), measured
+
+    def _gain(self, predictor: AxialPredictor) -> GainOverLinear:
+        """Leave-one-out on the centre of the stack."""
+        box = centred_box(self.stack.shape, (64, _JUDGING_EDGE, _JUDGING_EDGE))
+        return leave_one_out(predictor, self.stack[box], self.plan.gap, self.cancel)
+
+
+def _restore(
+    measured: Tensor, k: int, gap: float, predictor: AxialPredictor, cancel: CancelToken | None
+) -> Generator[Event, None, NDArray[np.float32]]:
+    """Stage II: fill the gaps of a stack in memory, k - 1 slices each, slab by slab."""
+    unit = IntensityRange(0.0, 1.0)
+    volume = Volume(measured.cpu().numpy(), VoxelSize(1, 1, 1), "the training region")
+    grid = AxialGrid(len(measured), k)
+    pseudo_hr = np.empty((grid.num_output, *volume.shape[1:]), np.float32)
+    step = 16 * k
+    for start in range(0, grid.num_output, step):
+        stop = min(start + step, grid.num_output)
+        box = Box((start, 0, 0), (stop, *volume.shape[1:]))
+        pseudo_hr[start:stop] = fill_shard(
+            volume, grid, box, predictor, unit, gap, measured.device, cancel
+        )
+        yield Progress(stop, grid.num_output, "slices")
+    return pseudo_hr
+
+
+def _is_diffusion(settings: PriorSettings | StudentSettings) -> bool:
+    return architecture_named(settings.network.architecture).contract == "denoiser"
+
+
+def _identity(plan: TrainPlan, stored: NDArray[np.generic]) -> str:
+    """A hash of the voxels and of every setting that shapes the result.
+
+    The time budget and the device are not among them: a resumed run may have more time.
+    """
+    settings = plan.job.model_copy(update={"max_minutes": None, "device": "auto"}).to_yaml()
+    digest = hashlib.sha256(settings.encode())
+    digest.update(f"{plan.gap} {stored.shape} {stored.dtype}".encode())
+    digest.update(np.ascontiguousarray(stored).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,225 @@
+"""What each stage's network is trained to do, and how it is judged without ground truth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from napari_d2r.jobs import PriorSettings, StudentSettings
+from napari_d2r.models import linear_base, linear_rows
+from napari_d2r.training._batches import (
+    GapMix,
+    MeasurementNoise,
+    RowsBatch,
+    SequenceBatch,
+    draw_rows,
+    draw_sequences,
+)
+from napari_d2r.training._losses import restoration_loss
+
+_PREVIEW_EDGE = 256
+_VALIDATION_EDGE = 192
+
+
+class LateralTask:
+    """Stage I by regression: the rows left out of XY slices.
+
+    Parameters
+    ----------
+    stack
+        (Z, Y, X) measured slices, unit intensity, on the training device.
+    factor
+        The axial factor r that is to be undone.
+    settings
+        Crop sizes and losses.
+    """
+
+    def __init__(self, stack: Tensor, factor: float, settings: PriorSettings) -> None:
+        held_out = held_out_slices(len(stack))
+        kept = [k for k in range(len(stack)) if k not in held_out]
+        self.train, self.settings = stack[kept], settings
+        self.mix = GapMix(factor)
+        self.longest = (min(stack.shape[1:]) - 1) // 3
+        self.examples = whole_slices(stack[held_out], max(2, round(factor)))
+
+    def loss(self, network: nn.Module, rng: Generator) -> Tensor:
+        batch = draw_rows(
+            self.train,
+            rng,
+            gap=self.mix.draw(rng, self.longest),
+            batch=self.settings.optimizer.batch,
+            num_gaps=self.settings.num_gaps,
+            columns=self.settings.columns,
+        )
+        predicted = network(batch.rows, batch.depths, batch.log2_gap)
+        return restoration_loss(
+            predicted.flatten(1, 2)[:, None], batch.truth.flatten(1, 2)[:, None], self.settings.loss
+        )
+
+    def validate(self, network: nn.Module) -> Mapping[str, float]:
+        """Gain over linear in dB on slices that took no part in training."""
+        squares = [
+            [
+                _mse(network(b.rows, b.depths, b.log2_gap), b.truth),
+                _mse(linear_rows(b.rows, b.depths), b.truth),
+            ]
+            for b in self.examples
+        ]
+        gain = gain_db(squares)
+        return {"score": gain, "held-out gain (dB)": gain}
+
+    def preview(self, network: nn.Module) -> Mapping[str, NDArray[np.float32]]:
+        example = self.examples[0]
+        with torch.no_grad():
+            predicted = network(example.rows, example.depths, example.log2_gap)
+        return {
+            "linear": picture(linear_rows(example.rows, example.depths)[0].flatten(0, 1)),
+            "prediction": picture(predicted[0].flatten(0, 1)),
+            "truth": picture(example.truth[0].flatten(0, 1)),
+        }
+
+
+class SequenceTask:
+    """Stage III: lateral sequences of the pseudo-HR volume, never along z.
+
+    Judged by two criteria that need no ground truth: sequences from a part of the
+    pseudo-HR volume that was kept back, and measured slices left out, predicted from
+    their neighbours across a gap of 2r.
+
+    Parameters
+    ----------
+    pseudo_hr
+        (Z', Y, X) unit intensity, isotropic but for k.
+    measured
+        (Z, Y, X) the measured slices of the same region.
+    """
+
+    def __init__(
+        self, pseudo_hr: Tensor, measured: Tensor, factor: float, settings: StudentSettings
+    ) -> None:
+        self.settings, self.mix = settings, GapMix(factor)
+        k = (len(pseudo_hr) - 1) // (len(measured) - 1)
+        self.noise = MeasurementNoise(settings.input_noise * noise_sigma(measured), k)
+        height = pseudo_hr.shape[1]
+        gap = max(2, round(factor))
+        self.longest = (min(pseudo_hr.shape[1:]) - 1) // 3
+        back = max(3 * gap + 1, height // 10)
+        enough = height - back >= 2 * back
+        self.train = pseudo_hr[:, :-back] if enough else pseudo_hr
+        self.longest = min(self.longest, (min(self.train.shape[1:]) - 1) // 3)
+        held = pseudo_hr[:, -back:] if enough else pseudo_hr
+        crop = min(_VALIDATION_EDGE, back) if enough else settings.crop
+        draws = (np.random.default_rng([1, n]) for n in range(8))
+        self.examples = [
+            draw_sequences(held, rng, gap=min(gap, self.longest), batch=8, crop=crop, end_chance=0)
+            for rng in draws
+        ]
+        self.left_out = leave_one_out_sequences(_centre(measured), factor)
+
+    def loss(self, network: nn.Module, rng: Generator) -> Tensor:
+        batch = draw_sequences(
+            self.train,
+            rng,
+            gap=self.mix.draw(rng, self.longest),
+            batch=self.settings.optimizer.batch,
+            crop=self.settings.crop,
+            noise=self.noise,
+        )
+        predicted = network(batch.slices, batch.depths, batch.log2_gap)
+        return restoration_loss(predicted, batch.truth, self.settings.loss)
+
+    def validate(self, network: nn.Module) -> Mapping[str, float]:
+        """Gains over linear in dB; the score is their mean."""
+        held_out = gain_db([self._squares(network, batch) for batch in self.examples])
+        scores = {"held-out gain (dB)": held_out}
+        if self.left_out is not None:
+            left_out = gain_db([self._squares(network, self.left_out)])
+            scores["leave-one-out gain (dB)"] = left_out
+        return {"score": sum(scores.values()) / len(scores), **scores}
+
+    def preview(self, network: nn.Module) -> Mapping[str, NDArray[np.float32]]:
+        batch = self.examples[0]
+        middle = batch.depths.shape[1] // 2
+        with torch.no_grad():
+            predicted = network(batch.slices[:1], batch.depths[:1], batch.log2_gap[:1])
+        base = linear_base(batch.slices[:1, 1], batch.slices[:1, 2], batch.depths[:1])
+        return {
+            "linear": picture(base[0, middle]),
+            "prediction": picture(predicted[0, middle]),
+            "target": picture(batch.truth[0, middle]),
+        }
+
+    @staticmethod
+    def _squares(network: nn.Module, batch: SequenceBatch) -> list[float]:
+        predicted = network(batch.slices, batch.depths, batch.log2_gap)
+        base = linear_base(batch.slices[:, 1], batch.slices[:, 2], batch.depths)
+        return [_mse(predicted, batch.truth), _mse(base, batch.truth)]
+
+
+def held_out_slices(count: int) -> list[int]:
+    """About one slice in ten, at least one, spread evenly."""
+    wanted = max(1, count // 10)
+    return sorted({round((i + 0.5) * count / wanted - 0.5) for i in range(wanted)})
+
+
+def whole_slices(stack: Tensor, gap: int) -> list[RowsBatch]:
+    """Every slice in both directions with every ``gap``-th row kept, for validation."""
+    rng = np.random.default_rng(0)
+    edge = min(int(min(stack.shape[1:])), 2 * _VALIDATION_EDGE)
+    return [
+        draw_rows(one[None], rng, gap=gap, batch=2, num_gaps=10_000, columns=edge) for one in stack
+    ]
+
+
+def leave_one_out_sequences(measured: Tensor, factor: float) -> SequenceBatch | None:
+    """Slices m-3, m-1, m+1, m+3 and the measured slice m between them, at depth 1/2.
+
+    None for stacks of fewer than seven slices.
+    """
+    middles = torch.arange(3, len(measured) - 3)
+    if len(middles) == 0:
+        return None
+    slices = torch.stack([measured[middles + step] for step in (-3, -1, 1, 3)], dim=1)
+    depths = torch.full((len(middles), 1), 0.5).to(measured)
+    log2_gap = torch.full((len(middles),), math.log2(2 * factor)).to(measured)
+    return SequenceBatch(slices, measured[middles][:, None], depths, log2_gap)
+
+
+def noise_sigma(stack: Tensor) -> float:
+    """Standard deviation of white noise in XY slices, robust to structure.
+
+    Median absolute response to the difference of two Laplacians (Immerkaer 1996).
+    """
+    second = torch.tensor([1.0, -2.0, 1.0]).to(stack)
+    mask = (second[:, None] * second)[None, None]
+    response = functional.conv2d(stack[:, None], mask).abs()
+    picks = response.flatten()[:: max(1, response.numel() // 1_000_000)]
+    return float(picks.median()) / 0.6745 / 6.0
+
+
+def _mse(a: Tensor, b: Tensor) -> float:
+    return float((a - b).square().mean())
+
+
+def gain_db(squares: list[list[float]]) -> float:
+    """How many dB the first column of squared errors is better than the second."""
+    network, linear = np.mean(squares, axis=0)
+    return float(10 * math.log10(max(linear, 1e-12) / max(network, 1e-12)))
+
+
+def _centre(stack: Tensor) -> Tensor:
+    _, height, width = stack.shape
+    top, left = max(0, (height - _VALIDATION_EDGE) // 2), max(0, (width - _VALIDATION_EDGE) // 2)
+    return stack[:, top : top + _VALIDATION_EDGE, left : left + _VALIDATION_EDGE]
+
+
+def picture(image: Tensor) -> NDArray[np.float32]:
+    cropped = image[:_PREVIEW_EDGE, :_PREVIEW_EDGE].clamp(0, 1).cpu().numpy()
+    return cropped.astype(np.float32)
