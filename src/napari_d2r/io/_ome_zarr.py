@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -24,6 +24,7 @@ from napari_d2r.volumes import VoxelSize
 __all__ = ["OmeZarrOutput", "Shard", "create_output"]
 
 _AXES = ("z", "y", "x")
+_SLAB_BYTES = 2**29
 _KEPT = "finished shards are kept; free some space and go on with --resume."
 
 Triple = tuple[int, int, int]
@@ -65,6 +66,11 @@ class OmeZarrOutput:
         self._journal = journal
         self._header = journal.header
         self._array = _array(group, "0")
+
+    @property
+    def partial_path(self) -> Path:
+        """The store being filled; moved by `publish`."""
+        return self._folder
 
     @property
     def array(self) -> zarr.Array[Any]:
@@ -123,6 +129,19 @@ class OmeZarrOutput:
                 if (self._folder / folder).is_dir():
                     sync_folder(self._folder / folder)
             self._journal.add(shard.index, self._size(shard))
+
+    def slices(self) -> Iterator[NDArray[Any]]:
+        """XY slices of level 0 in order, from slabs of one chunk or at most 512 MiB."""
+        num_slices, height, width = self._array.shape
+        slice_bytes = height * width * self._array.dtype.itemsize
+        thickness = max(1, min(self._array.chunks[0], _SLAB_BYTES // slice_bytes))
+        for start in range(0, num_slices, thickness):
+            yield from np.asarray(self._array[start : start + thickness])
+
+    def discard(self) -> None:
+        """Delete the unfinished store and its journal, once nobody needs them."""
+        _delete_store(_partial(self.path))
+        _journal_path(self.path).unlink(missing_ok=True)
 
     def publish(self, attributes: Mapping[str, object]) -> Path:
         """Add the coarser levels and give the store its final name.

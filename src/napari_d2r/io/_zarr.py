@@ -69,7 +69,7 @@ class ZarrArray(LazyArray):
 
 def is_zarr(folder: Path) -> bool:
     """Whether a folder is, or by its name should be, a zarr array or group."""
-    return folder.suffix.lower() == ".zarr" or any((folder / name).is_file() for name in _MARKERS)
+    return folder.suffix.lower() == ".zarr" or _has_metadata(folder)
 
 
 def read_zarr(path: Path) -> Source:
@@ -93,6 +93,10 @@ def read_zarr(path: Path) -> Source:
         return _level(path, multiscale, _finest(multiscale))
     _refuse_collections(path, ome)
     return _only_array(path, node)
+
+
+def _has_metadata(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in _MARKERS)
 
 
 def _open(path: Path) -> Any:
@@ -156,7 +160,7 @@ def _level(path: Path, multiscale: _Multiscale, dataset: _Dataset) -> Source:
 
 def _level_of_parent(path: Path) -> Source | None:
     """The same array seen as a level of the image it lies in, if it does."""
-    if not is_zarr(path.parent) or not path.parent.is_dir():
+    if not _has_metadata(path.parent):
         return None
     group = _open(path.parent)
     attributes = {} if isinstance(group, zarr.Array) else dict(group.attrs)

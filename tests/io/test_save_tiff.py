@@ -1,0 +1,128 @@
+"""TIFF output and the check for room."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections import namedtuple
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_d2r.errors import DiskFullError, InputError
+from napari_d2r.io import _save_tiff as module
+from napari_d2r.io import check_room, open_volume, probe, save_tiff
+from napari_d2r.volumes import VoxelSize
+
+DATA = np.random.default_rng(0).integers(0, 100, (7, 20, 24))
+
+
+def save(path, data, voxel_size, **options):
+    return save_tiff(
+        path, iter(data), shape=data.shape, dtype=data.dtype, voxel_size=voxel_size, **options
+    )
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kind"),
+    [
+        ("uint8", "ImageJ TIFF"), ("uint16", "ImageJ TIFF"), ("float32", "ImageJ TIFF"),
+        ("int8", "OME-TIFF"), ("int16", "OME-TIFF"), ("float64", "OME-TIFF"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("size", [(10, 10, 10), (47.5, 4.6, 4.6), (8, 33.33333333, 0.0123)])
+def test_round_trip(tmp_path, dtype, kind, size):
+    data = DATA.astype(dtype)
+    path = save(tmp_path / "größe a.tif", data, VoxelSize(*size))
+    volume = open_volume(path)
+    assert probe(path).format == kind
+    assert volume.dtype == dtype
+    assert tuple(volume.voxel_size) == pytest.approx(size, rel=1e-6)
+    np.testing.assert_array_equal(volume.read(), data)
+    assert [p.name for p in tmp_path.iterdir()] == ["größe a.tif"]
+
+
+def test_imagej_finds_unit_spacing_and_pixel_size(tmp_path):
+    path = save(tmp_path / "a.tif", DATA.astype(np.uint8), VoxelSize(40, 5, 4))
+    with tifffile.TiffFile(path) as tiff:
+        assert tiff.imagej_metadata["unit"] == "nm"
+        assert tiff.imagej_metadata["spacing"] == 40
+        assert tiff.imagej_metadata["slices"] == 7
+        assert tiff.pages[0].tags["XResolution"].value == (1, 4)
+        assert tiff.pages[0].tags["YResolution"].value == (1, 5)
+
+
+def test_half_floats_are_widened(tmp_path):
+    path = save(tmp_path / "a.tif", DATA.astype(np.float16), VoxelSize(4, 4, 4))
+    volume = open_volume(path)
+    assert volume.dtype == np.float32
+    np.testing.assert_array_equal(volume.read(), DATA)
+
+
+def test_a_size_no_rational_holds_goes_to_ome(tmp_path):
+    path = save(tmp_path / "a.tif", DATA.astype(np.uint8), VoxelSize(1, 1e12, 1e12))
+    assert probe(path).format == "OME-TIFF"
+    assert probe(path).voxel_size == VoxelSize(1, 1e12, 1e12)
+
+
+def test_big_files_are_bigtiff(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_CLASSIC_LIMIT", 1000)
+    path = save(tmp_path / "a.tif", DATA.astype(np.uint8), VoxelSize(40, 4, 4))
+    with tifffile.TiffFile(path) as tiff:
+        assert tiff.is_bigtiff
+    assert open_volume(path).voxel_size == VoxelSize(40, 4, 4)
+
+
+def test_an_existing_file_is_kept_unless_told(tmp_path):
+    path = save(tmp_path / "a.tif", DATA.astype(np.uint8), VoxelSize(4, 4, 4))
+    with pytest.raises(InputError, match="exists already; choose another name"):
+        save(path, DATA.astype(np.uint8) + 1, VoxelSize(4, 4, 4))
+    save(path, DATA.astype(np.uint8) + 1, VoxelSize(4, 4, 4), overwrite=True)
+    np.testing.assert_array_equal(open_volume(path).read(), DATA + 1)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError, match="exists already"):
+        save(tmp_path / "folder", DATA.astype(np.uint8), VoxelSize(4, 4, 4), overwrite=True)
+
+
+def failing(data, error):
+    yield from data[:3]
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("slices", "expected"),
+    [
+        (lambda d: failing(d, OSError(errno.ENOSPC, "No space left")), DiskFullError),
+        (lambda d: failing(d, KeyboardInterrupt()), KeyboardInterrupt),
+        (lambda d: iter(d[:5]), ValueError),
+        (lambda d: iter(d[:, 1:]), ValueError),
+    ],
+)
+def test_nothing_half_written_is_left(tmp_path, slices, expected):
+    data = DATA.astype(np.uint8)
+    with pytest.raises(expected):
+        save_tiff(
+            tmp_path / "a.tif", slices(data), shape=data.shape, dtype="uint8",
+            voxel_size=VoxelSize(4, 4, 4),
+        )  # fmt: skip
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_check_room(tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(2**40, 2**39, 3 * 2**30))
+    check_room(tmp_path / "new folder" / "o.ome.zarr", 3 * 2**30)
+    with pytest.raises(InputError, match=r"o\.ome\.zarr needs 4\.0 GiB, but the disk has 3\.0 GiB"):
+        check_room(tmp_path / "new folder" / "o.ome.zarr", 4 * 2**30)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_check_room_in_folders_that_cannot_be_used(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="is a file"):
+        check_room(tmp_path / "file" / "o.ome.zarr", 1)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(InputError, match="may not be written to"):
+        check_room(tmp_path / "o.ome.zarr", 1)
