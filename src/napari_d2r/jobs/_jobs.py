@@ -27,7 +27,7 @@ class Job(FrozenModel):
 
     def to_yaml(self) -> str:
         """The whole job as YAML; `from_yaml` reads it back."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+        return str(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
 
     @classmethod
     def from_yaml(cls, text: str, origin: str = "The job") -> Self:
@@ -38,11 +38,7 @@ class Job(FrozenModel):
         InputError
             For text that is not YAML, unknown fields and values out of range.
         """
-        try:
-            fields = yaml.safe_load(text) or {}
-        except yaml.YAMLError as error:
-            raise InputError(f"{origin} is not valid YAML: {error}") from error
-        return cls.checked(fields, origin)
+        return cls.checked(_parse(text, origin) or {}, origin)
 
     @classmethod
     def checked(cls, fields: Any, origin: str = "The job") -> Self:
@@ -66,14 +62,14 @@ class Job(FrozenModel):
         for assignment in assignments:
             path, separator, value = assignment.partition("=")
             *parents, leaf = path.strip().split(".")
-            target = fields
+            target: Any = fields
             for parent in parents:
                 target = target.get(parent) if isinstance(target, dict) else None
             if not separator or not isinstance(target, dict):
                 raise InputError(
                     f"--set takes name=value with an existing name; got {assignment!r}."
                 )
-            target[leaf] = yaml.safe_load(value)
+            target[leaf] = _parse(value, f"--set {assignment}")
         return self.checked(fields, "--set")
 
 
@@ -107,3 +103,11 @@ class SuperResolveJob(Job):
         None, ge=32, title="Shard", description="Edge in voxels; None: from the measured rate."
     )
     max_minutes: float | None = Field(None, gt=0, title="Minutes", description="Stop, resumable.")
+
+
+def _parse(text: str, origin: str) -> Any:
+    """Plain values from YAML; what does not parse is said in one line."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{origin} is not valid YAML: {' '.join(str(error).split())}.") from error
