@@ -57,7 +57,7 @@ def run_demo(
         return
     output = open_volume(result)
     _, scores = yield from _passed_on(evaluate_stream(output, reference, factor=FACTOR))
-    report.write_text(scores.to_json_text(), "utf-8")
+    report.write_text(scores.to_json(), "utf-8")
     draw_evaluation(scores, output, reference, figure)
     say(scores.table())
     say(f"figure: {figure}")

@@ -8,8 +8,6 @@ from pydantic import Field
 
 from napari_d2r.jobs import FrozenModel, SamplerSettings, TrainJob
 
-FORMAT_VERSION = 1
-
 
 class HaloCard(FrozenModel):
     """Context beyond which an output changes by less than a quarter of a grey level.
@@ -24,7 +22,7 @@ class HaloCard(FrozenModel):
 class ModelCard(FrozenModel):
     """Everything needed to rebuild a network and to judge whether it fits a volume."""
 
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: Literal[1] = 1
     architecture: str
     options: dict[str, Any]
     role: Literal["prior", "student"]

@@ -306,7 +306,7 @@ def _print(lines: Iterable[str]) -> None:
 def _write_json(target: str | None, report: Any) -> None:
     if target is None:
         return
-    text = json.dumps(report, indent=2)
+    text = report if isinstance(report, str) else json.dumps(report, indent=2)
     if target == "-":
         sys.stdout.write(text + "\n")
     else:

@@ -52,8 +52,9 @@ class DiffusionPredictor:
         self.network, self.sampler, self.seed = network.eval(), sampler, seed
         self.prediction = prediction
         self.schedule = MeanRevertingSchedule()
-        slices, lateral = (halo.slices, halo.lateral) if halo else (4, 64)
-        self.halo = Halo(slices, lateral, int(network.stride))  # type: ignore[arg-type]
+        reach, stride = int(network.halo), int(network.stride)  # type: ignore[arg-type]
+        slices, lateral = (halo.slices, halo.lateral) if halo else (-(-reach // 2), reach)
+        self.halo = Halo(slices, lateral, stride, slice_stride=stride)
 
     @torch.inference_mode()
     def predict(

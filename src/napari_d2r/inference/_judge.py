@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -11,6 +11,8 @@ from torch import Tensor
 from napari_d2r.inference._predictors import AxialPredictor, GapRequest, log2_of
 from napari_d2r.jobs import CancelToken
 from napari_d2r.metrics import GainOverLinear, gain_over_linear
+
+_PROBE_EDGE = 96
 
 
 def leave_one_out(
@@ -48,6 +50,7 @@ def measure_halo(
 
     Compares predictions inside a crop with those of the same place in a larger stack;
     beyond the exact receptive field nothing can change, and well within it little does.
+    A stack too small to tell gives the exact receptive field.
 
     Parameters
     ----------
@@ -55,56 +58,41 @@ def measure_halo(
         Largest change allowed at the 99.9th percentile of voxels, unit intensity.
     """
     exact = predictor.halo
-    return (
-        _smallest(lambda h: _axial_change(predictor, stack, gap, h), exact.slices, tolerance, 1),
-        _smallest(
-            lambda h: _lateral_change(predictor, stack, gap, h),
-            exact.lateral,
-            tolerance,
-            max(4, exact.stride),
-        ),
-    )
+    slices = _smallest(_axial_changes(predictor, stack, gap), tolerance)
+    lateral = _smallest(_lateral_changes(predictor, stack, gap), tolerance)
+    return slices or exact.slices, lateral or exact.lateral
 
 
-def _smallest(
-    change: Callable[[int], float | None], largest: int, tolerance: float, step: int
-) -> int:
-    for halo in range(step, largest, step):
-        error = change(halo)
-        if error is None:  # the stack is too small to tell
-            return largest
-        if error <= tolerance:
-            return halo
-    return largest
+def _smallest(changes: Iterator[tuple[int, float]], tolerance: float) -> int | None:
+    return next((halo for halo, change in changes if change <= tolerance), None)
 
 
-def _axial_change(predictor: AxialPredictor, stack: Tensor, gap: float, halo: int) -> float | None:
-    middle = len(stack) // 2
-    if halo > middle - 1 or middle + 2 + halo > len(stack):
-        return None
-    request = _one_gap(middle, gap)
-    whole = predictor.predict(stack[:, :96, :96], request)
-    part = stack[middle - halo : middle + 2 + halo, :96, :96]
-    return _difference(predictor.predict(part, _one_gap(halo, gap)), whole)
+def _axial_changes(
+    predictor: AxialPredictor, stack: Tensor, gap: float
+) -> Iterator[tuple[int, float]]:
+    """Halo in slices, and what cutting the stack there changes in its middle gap."""
+    part, middle = stack[:, :_PROBE_EDGE, :_PROBE_EDGE], len(stack) // 2
+    whole = predictor.predict(part, _one_gap(middle - 1, gap))
+    for halo in range(1, min(predictor.halo.slices, middle)):
+        slab = part[middle - 1 - halo : middle + 1 + halo]
+        yield halo, _difference(predictor.predict(slab, _one_gap(halo, gap)), whole)
 
 
-def _lateral_change(
-    predictor: AxialPredictor, stack: Tensor, gap: float, halo: int
-) -> float | None:
-    stride = max(1, predictor.halo.stride)
-    edge = min(stack.shape[1:])
-    start = (edge // 2) // stride * stride
-    if edge < 64 or halo > start:
-        return None
-    middle = len(stack) // 2
-    low = max(0, middle - predictor.halo.slices)
-    slab = stack[low : middle + 2 + predictor.halo.slices, :edge, :edge]
+def _lateral_changes(
+    predictor: AxialPredictor, stack: Tensor, gap: float
+) -> Iterator[tuple[int, float]]:
+    """Halo in pixels, and what cutting the slices there changes further in."""
+    exact, middle = predictor.halo, len(stack) // 2
+    low = max(0, middle - exact.slices)
+    slab = stack[low : middle + 2 + exact.slices, : 2 * _PROBE_EDGE, : 2 * _PROBE_EDGE]
+    start = min(slab.shape[1:]) // 2 // exact.stride * exact.stride
     request = _one_gap(middle - low, gap)
-    whole = predictor.predict(slab, request)
-    cut = (start - halo) // stride * stride
-    part = predictor.predict(slab[:, cut:, cut:], request)
-    inside = slice(start, None)
-    return _difference(part[..., start - cut :, start - cut :], whole[..., inside, inside])
+    whole = predictor.predict(slab, request)[..., start:, start:]
+    step = max(4, exact.stride)
+    for halo in range(step, min(exact.lateral, start), step):
+        cut = (start - halo) // exact.stride * exact.stride
+        inside = predictor.predict(slab[:, cut:, cut:], request)[..., start - cut :, start - cut :]
+        yield halo, _difference(inside, whole)
 
 
 def _one_gap(first: int, gap: float) -> GapRequest:

@@ -59,7 +59,7 @@ def choose_shard(
     halo: Halo,
     rate: float,
     seconds: float,
-    edge: int | None = None,
+    fixed: tuple[int, int, int] | None = None,
 ) -> ShardPlan:
     """The shard that wastes least on its halo within ``seconds`` of work.
 
@@ -71,12 +71,12 @@ def choose_shard(
         Output slices per gap.
     rate
         Voxels per second without a halo, from `measure_rate`.
-    edge
-        A cube of this edge, rounded up to whole chunks, instead of the best one.
+    fixed
+        These edges, rounded up to whole chunks, instead of the best ones.
     """
-    if edge is not None:
-        fixed = -(-edge // CHUNK) * CHUNK
-        candidates = [(fixed, fixed, fixed)]
+    if fixed is not None:
+        z, y, x = (-(-edge // CHUNK) * CHUNK for edge in fixed)
+        candidates = [(z, y, x)]
     else:
         depths = [CHUNK * n for n in (1, 2, 4)]
         laterals = [CHUNK * n for n in range(1, 9)]

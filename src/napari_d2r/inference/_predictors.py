@@ -33,12 +33,13 @@ class Halo:
     """Context that a predictor needs around what it predicts.
 
     ``slices`` beyond the two that bound a gap, ``lateral`` pixels on every side, and the
-    ``stride`` that lateral tile origins must be multiples of.
+    ``stride`` (pixels) and ``slice_stride`` that tile origins must be multiples of.
     """
 
     slices: int = 0
     lateral: int = 0
     stride: int = 1
+    slice_stride: int = 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)

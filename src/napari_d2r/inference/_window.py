@@ -75,6 +75,7 @@ def fill_shard(
     first, last = int(gaps.min()), int(gaps.max())
     tile = _with_halo(box, volume.shape, predictor.halo)
     slab_start = max(0, first - predictor.halo.slices)
+    slab_start -= slab_start % predictor.halo.slice_stride
     slab_stop = min(volume.shape[0], last + 2 + predictor.halo.slices)
     stored = volume.read(slice(slab_start, slab_stop), *tile)
     require_finite(stored, volume.name)

@@ -21,7 +21,7 @@ from napari_d2r.io._journal import Journal, JournalHeader
 from napari_d2r.io._pyramid import Level, boxes, fill_level, pyramid_levels
 from napari_d2r.volumes import VoxelSize
 
-__all__ = ["OmeZarrOutput", "Shard", "create_output"]
+__all__ = ["OmeZarrOutput", "Shard", "create_output", "interrupted_shard"]
 
 _AXES = ("z", "y", "x")
 _SLAB_BYTES = 2**29
@@ -269,6 +269,12 @@ def create_output(
         level = Level(_triple(shape), (1, 1, 1))
         group.attrs["ome"] = _metadata(path.name, [level], voxel_size)
         return OmeZarrOutput(path, group, Journal.create(_journal_path(path), header))
+
+
+def interrupted_shard(path: str | Path) -> Triple | None:
+    """Edges of the shards of an interrupted run that could be resumed, or None."""
+    header = Journal.open(_journal_path(Path(path))).header
+    return None if header is None else _triple(header.shard)
 
 
 def _partial(path: Path) -> Path:

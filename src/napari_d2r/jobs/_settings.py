@@ -104,10 +104,10 @@ class StudentSettings(FrozenModel):
 
     network: NetworkSettings = NetworkSettings(architecture="aenet-fast")
     optimizer: OptimizerSettings = OptimizerSettings(share=1.0)
-    loss: LossSettings = LossSettings()
+    loss: LossSettings = LossSettings(l1=0, l2=1)
     crop: int = Field(80, ge=16, title="Crop", description="Edge of a crop in pixels.")
     input_noise: float = Field(
-        1.0,
+        1.5,
         ge=0,
         title="Input noise",
         description="Times the noise of measured slices, added where stage II took it away.",

@@ -55,7 +55,9 @@ class DepthHead(nn.Module):
         """``depths`` (B, D), ``log2_gap`` (B,) -> weights (B, D, num_outputs, num_features)."""
         weights = self.generate(self.embedding(depths, log2_gap))
         envelope = (4 * depths * (1 - depths))[..., None]
-        return (weights * envelope).unflatten(-1, (self.num_outputs, self.num_features))
+        shape = (*depths.shape, self.num_outputs, self.num_features)
+        shaped: Tensor = (weights * envelope).reshape(shape)
+        return shaped
 
 
 def linear_base(below: Tensor, above: Tensor, depths: Tensor) -> Tensor:

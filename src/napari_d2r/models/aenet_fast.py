@@ -71,7 +71,7 @@ class AENetFast(nn.Module):
     def lateral_halo(self) -> int:
         """Pixels on either side that can change an output pixel."""
         levels = len(self.down)
-        in_blocks = sum(
+        in_blocks: int = sum(
             2 * 2 ** (1 + level) * (count + (level < levels))
             for level, count in enumerate(self.config.blocks)
         )

@@ -69,7 +69,7 @@ class LateralNet(nn.Module):
     def lateral_halo(self) -> int:
         """Columns on either side that can change an output column."""
         levels = len(self.down)
-        in_blocks = sum(
+        in_blocks: int = sum(
             2 * 2**level * (count + (level < levels))
             for level, count in enumerate(self.config.blocks)
         )

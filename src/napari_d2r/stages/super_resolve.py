@@ -25,7 +25,14 @@ from napari_d2r.inference import (
     measure_rate,
     predictor_for,
 )
-from napari_d2r.io import OmeZarrOutput, check_room, create_output, save_tiff
+from napari_d2r.io import (
+    OmeZarrOutput,
+    check_room,
+    create_output,
+    interrupted_shard,
+    ome_zarr_num_bytes,
+    save_tiff,
+)
 from napari_d2r.jobs import (
     BlockWritten,
     CancelToken,
@@ -82,8 +89,7 @@ class SuperResolvePlan:
     @property
     def num_bytes(self) -> int:
         """On disk without compression, the pyramid included."""
-        z, y, x = self.output_shape
-        return round(z * y * x * self.volume.dtype.itemsize * 1.15)
+        return ome_zarr_num_bytes(self.output_shape, self.volume.dtype)
 
     @property
     def memory_bytes(self) -> int:
@@ -167,14 +173,14 @@ def resolve_super_resolve(
         warnings += _mismatches(model, gap)
     intensity = IntensityRange.of(volume)
     _check_output(output, resume, overwrite)
-    shape = (grid.num_output, *volume.shape[1:])
+    begun = interrupted_shard(_store_of(output)) if resume else None
     shard = choose_shard(
-        shape,
+        (grid.num_output, *volume.shape[1:]),
         factor,
         predictor.halo,
         measure_rate(predictor, gap, device),
         _BATCH_SHARD_S,
-        job.shard,
+        begun or (None if job.shard is None else (job.shard,) * 3),
     )
     plan = SuperResolvePlan(
         job, volume, output, model, predictor, intensity, grid, gap, shard, device, tuple(warnings)
@@ -203,9 +209,8 @@ def run_super_resolve(
     """
     began = time.perf_counter()
     is_tiff = plan.output.suffix.lower() in TIFF_SUFFIXES
-    store = plan.output.with_name(plan.output.name + ".ome.zarr") if is_tiff else plan.output
     output = create_output(
-        store,
+        _store_of(plan.output),
         shape=plan.output_shape,
         dtype=plan.volume.dtype,
         voxel_size=plan.voxel_size,
@@ -213,7 +218,7 @@ def run_super_resolve(
         shard=plan.shard.shape,
         chunk=CHUNK,
         resume=resume,
-        overwrite=overwrite or is_tiff,
+        overwrite=overwrite,
     )
     yield Started("super-resolve", output.partial_path)
     for warning in plan.warnings:
@@ -306,6 +311,12 @@ def _mismatches(model: Model, gap: float) -> Iterator[str]:
         )
     if model.card.sampler is not None:
         yield "The result is a diffusion sample: sharp, but one of many that fit the slices."
+
+
+def _store_of(output: Path) -> Path:
+    """The store that is filled: the output itself, or for TIFF one beside it."""
+    is_tiff = output.suffix.lower() in TIFF_SUFFIXES
+    return output.with_name(output.name + ".ome.zarr") if is_tiff else output
 
 
 def _check_output(output: Path, resume: bool, overwrite: bool) -> None:

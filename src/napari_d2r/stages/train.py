@@ -291,9 +291,11 @@ class _Training:
     ) -> Iterator[Event]:
         """Judge a finished network on the stack itself and write it with its card."""
         predictor = self._predictor(network, settings, None)
-        slices, lateral = measure_halo(predictor, self.stack, self.plan.gap)
-        halo = HaloCard(slices=slices, lateral=lateral)
-        predictor = self._predictor(network, settings, halo)
+        halo = HaloCard(slices=predictor.halo.slices, lateral=predictor.halo.lateral)
+        if not _is_diffusion(settings):  # sampling over and over would take too long
+            slices, lateral = measure_halo(predictor, self.stack, self.plan.gap)
+            halo = HaloCard(slices=slices, lateral=lateral)
+            predictor = self._predictor(network, settings, halo)
         self.predictors[role] = predictor
         gain = self._gain(predictor)
         size = self.plan.volume.voxel_size

@@ -187,8 +187,8 @@ class _Run:
         decay = min(self.settings.ema_decay, (1 + step) / (10 + step))
         for mean, value in zip(self.average.parameters(), self.parameters, strict=True):
             mean.lerp_(value, 1 - decay)
-        for mean, value in zip(self.average.buffers(), self.network.buffers(), strict=True):
-            mean.copy_(value)
+        for ours, theirs in zip(self.average.buffers(), self.network.buffers(), strict=True):
+            ours.copy_(theirs)
 
     def validate(self, task: Task) -> Mapping[str, float]:
         with torch.no_grad():

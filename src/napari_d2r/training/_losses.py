@@ -39,7 +39,9 @@ def structural_similarity(a: Tensor, b: Tensor, sigma: float = 1.5, size: int = 
     covariance = blur(a * b) - mean_a * mean_b
     c1, c2 = 0.01**2, 0.03**2
     luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
-    return (luminance * (2 * covariance + c2) / (var_a + var_b + c2)).mean()
+    contrast: Tensor = (2 * covariance + c2) / (var_a + var_b + c2)
+    similarity: Tensor = (luminance * contrast).mean()
+    return similarity
 
 
 def focal_frequency_loss(predicted: Tensor, truth: Tensor) -> Tensor:

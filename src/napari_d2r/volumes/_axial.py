@@ -141,8 +141,9 @@ def to_dtype(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Convert computed values to a stored dtype: round to nearest and clip integers."""
     if np.issubdtype(dtype, np.integer):
         limits = np.iinfo(dtype)
-        return np.clip(np.rint(values), limits.min, limits.max).astype(dtype)
-    return values.astype(dtype)
+        values = np.clip(np.rint(values), limits.min, limits.max)
+    converted: NDArray[Any] = values.astype(dtype)
+    return converted
 
 
 def _linear_weights(d: float) -> dict[int, float]:
@@ -161,8 +162,10 @@ def _catmull_rom_weights(d: float) -> dict[int, float]:
 def _extended(slices: NDArray[Any], index: int) -> NDArray[np.float64]:
     """Slice ``index`` in float64; one step beyond either end, the line goes on."""
     last = len(slices) - 1
+    inside = min(max(index, 0), last)
+    value: NDArray[np.float64] = slices[inside].astype(np.float64)
     if index < 0:
-        return 2 * slices[0].astype(np.float64) - slices[1]
-    if index > last:
-        return 2 * slices[last].astype(np.float64) - slices[last - 1]
-    return slices[index].astype(np.float64)
+        value = 2 * value - slices[1]
+    elif index > last:
+        value = 2 * value - slices[last - 1]
+    return value

@@ -123,7 +123,8 @@ class Volume:
     @property
     def dtype(self) -> np.dtype[Any]:
         """The stored type of a voxel."""
-        return np.dtype(self.data.dtype)
+        dtype: np.dtype[Any] = np.dtype(self.data.dtype)
+        return dtype
 
     @property
     def num_channels(self) -> int | None:
