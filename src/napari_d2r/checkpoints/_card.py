@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from napari_d2r.jobs import FrozenModel, SamplerSettings, TrainJob
 
@@ -21,6 +21,9 @@ class HaloCard(FrozenModel):
 
 class ModelCard(FrozenModel):
     """Everything needed to rebuild a network and to judge whether it fits a volume."""
+
+    # JSON has no word for infinity, which is the gain of a perfect prediction.
+    model_config = ConfigDict(ser_json_inf_nan="strings")
 
     format_version: Literal[1] = 1
     architecture: str

@@ -35,7 +35,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "aenet": Architecture(AENet, AENetConfig, "sequence"),
     "aenet-fast": Architecture(AENetFast, AENetFastConfig, "sequence"),
 }
-_MAX_CHANNELS, _MAX_BLOCKS = 1024, 64
+_MAX_CHANNELS, _MAX_BLOCKS, _MAX_LEVELS = 1024, 64, 8
 
 
 def build_network(architecture: str, options: Mapping[str, Any]) -> nn.Module:
@@ -58,7 +58,7 @@ def build_network(architecture: str, options: Mapping[str, Any]) -> nn.Module:
     try:
         config = entry.config(**values)
         return entry.network(config)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, IndexError, RuntimeError) as error:
         raise InputError(f"Network {architecture} cannot have {dict(options)}: {error}.") from error
 
 
@@ -81,6 +81,10 @@ def describe_config(network: nn.Module) -> dict[str, Any]:
 def _require_sane(architecture: str, values: Mapping[str, Any]) -> None:
     """A hostile card must not make us allocate gigabytes."""
     for name, value in values.items():
+        if isinstance(value, tuple) and len(value) > _MAX_LEVELS:
+            raise InputError(
+                f"Network {architecture}: {name} has {len(value)} levels; at most {_MAX_LEVELS}."
+            )
         for number in value if isinstance(value, tuple) else (value,):
             limit = _MAX_CHANNELS if "width" in name or "channels" in name else _MAX_BLOCKS
             if isinstance(number, int) and not 0 <= number <= limit:
