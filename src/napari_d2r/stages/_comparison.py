@@ -13,7 +13,7 @@ from napari_d2r.errors import InputError
 from napari_d2r.metrics import FSCCurve, ResolutionCurves
 from napari_d2r.volumes import Volume, centred_box, require_finite
 
-# Half (information limit between independent halves is 0.143; Rosenthal and Henderson 2003).
+# Half, as the papers on this task report it, and 0.143 (Rosenthal and Henderson 2003).
 THRESHOLDS = (0.5, 0.143)
 # Larger volumes are measured in a central cube: 1 GB per transform in complex64.
 MAX_VOXELS = 2**28

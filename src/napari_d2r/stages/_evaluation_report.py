@@ -148,7 +148,7 @@ class EvaluationReport:
     def _explanation(self) -> str:
         inserted = self.result.plane("XY").num_slices
         return (
-            f"Against {self.reference} {self.compared}, every {self.factor}th measured. "
+            f"Against {self.reference} {self.compared}, one in {self.factor} measured. "
             f"XY over the {inserted} inserted slices, XZ and YZ over all rows; "
             f"data range {self.data_range:g}; measured: slices kept bit-exact; z shift in voxels."
         )

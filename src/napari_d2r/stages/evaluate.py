@@ -11,11 +11,16 @@ from numpy.typing import NDArray
 from napari_d2r.errors import InputError
 from napari_d2r.jobs import Event, Finished, Outcome, Progress, StageStarted, Started, Warned
 from napari_d2r.metrics import PLANES, axial_shift, resolution_curves, score_plane
-from napari_d2r.stages._comparison import comparison_box, load_box, require_same_voxel_size
+from napari_d2r.stages._comparison import (
+    THRESHOLDS,
+    comparison_box,
+    load_box,
+    require_same_voxel_size,
+)
 from napari_d2r.stages._evaluation_report import EvaluationReport, VolumeScores
 from napari_d2r.volumes import AxialGrid, Volume, interpolate_axial
 
-__all__ = ["EvaluationReport", "VolumeScores", "evaluate", "evaluate_stream"]
+__all__ = ["THRESHOLDS", "EvaluationReport", "VolumeScores", "evaluate", "evaluate_stream"]
 
 # Three planes, the shift, the FSC.
 _STEPS = len(PLANES) + 2
@@ -63,9 +68,10 @@ def evaluate_stream(
         _require_fitting(tested, reference, num_compared)
 
     yield Started("evaluate")
-    z, y, x = box = comparison_box((num_compared, *reference.shape[1:]), step)
+    comparable = (num_compared, *reference.shape[1:])
+    z, y, x = box = comparison_box(comparable, step)
     truth = load_box(reference, box)
-    if truth[0].size < reference.shape[1] * reference.shape[2]:
+    if truth.shape != comparable:
         yield Warned(f"The volumes are large: a central box of {truth.shape} voxels is compared.")
     data_range = _data_range(truth)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -92,15 +91,22 @@ def fsc_stream(first: Volume, second: Volume) -> Iterator[Event]:
     require_same_voxel_size(first, second)
     yield Started("fsc")
     box = comparison_box(first.shape)
-    start, shape = _corner_and_edges(box)
-    if math.prod(shape) < math.prod(first.shape):
-        yield Warned(f"The volumes are large: the central {shape} voxels of each are compared.")
     yield StageStarted("Correlating")
     a, b = load_box(first, box), load_box(second, box)
+    if a.shape != first.shape:
+        yield Warned(f"The volumes are large: a central box of {a.shape} voxels is compared.")
     yield Progress(1, 2, "steps")
     curves = resolution_curves(a, b, first.voxel_size)
     yield Progress(2, 2, "steps")
-    report = FSCReport(first.name, second.name, first.voxel_size, start, shape, curves)
+    z, y, x = box
+    report = FSCReport(
+        first=first.name,
+        second=second.name,
+        voxel_size=first.voxel_size,
+        start=(z.start, y.start, x.start),
+        shape=(a.shape[0], a.shape[1], a.shape[2]),
+        curves=curves,
+    )
     yield Finished(Outcome.COMPLETED, report)
 
 
@@ -109,14 +115,3 @@ def fsc(first: Volume, second: Volume) -> FSCReport:
     *_, last = fsc_stream(first, second)
     assert isinstance(last, Finished) and isinstance(last.result, FSCReport)
     return last.result
-
-
-def _corner_and_edges(
-    box: tuple[slice, slice, slice],
-) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    z, y, x = box
-    return (z.start, y.start, x.start), (
-        z.stop - z.start,
-        y.stop - y.start,
-        x.stop - x.start,
-    )
