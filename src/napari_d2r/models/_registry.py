@@ -86,6 +86,9 @@ def _require_sane(architecture: str, values: Mapping[str, Any]) -> None:
                 f"Network {architecture}: {name} has {len(value)} levels; at most {_MAX_LEVELS}."
             )
         for number in value if isinstance(value, tuple) else (value,):
-            limit = _MAX_CHANNELS if "width" in name or "channels" in name else _MAX_BLOCKS
-            if isinstance(number, int) and not 0 <= number <= limit:
-                raise InputError(f"Network {architecture}: {name} is {number}; at most {limit}.")
+            channels = "width" in name or "channels" in name
+            least, most = (1, _MAX_CHANNELS) if channels else (0, _MAX_BLOCKS)
+            if isinstance(number, int) and not least <= number <= most:
+                raise InputError(
+                    f"Network {architecture}: {name} is {number}, not {least} to {most}."
+                )

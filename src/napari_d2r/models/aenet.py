@@ -10,7 +10,7 @@ parameters of its backbone, FLAVR (Kalluri et al. 2023), for one grey channel.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,9 @@ from napari_d2r.models._receptive import Convolution, Transposed, receptive_radi
 NUM_SLICES = 4
 
 
+DepthIn = Literal["encoder", "decoder"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AENetConfig:
     """Channels of the stem, where depth enters, and the size of its embedding.
@@ -32,9 +35,13 @@ class AENetConfig:
     """
 
     width: int = 64
-    depth_in: Literal["encoder", "decoder"] = "decoder"
+    depth_in: DepthIn = "decoder"
     num_frequencies: int = 8
     embedding: int = 64
+
+    def __post_init__(self) -> None:
+        if self.depth_in not in get_args(DepthIn):
+            raise ValueError(f"depth enters in one of {get_args(DepthIn)}, not {self.depth_in!r}")
 
 
 class ChannelGate(nn.Module):
