@@ -21,8 +21,6 @@ from napari_d2r.models._pooling import GlobalPool
 from napari_d2r.models._receptive import Convolution, Transposed, receptive_radius
 
 NUM_SLICES = 4
-
-
 DepthIn = Literal["encoder", "decoder"]
 
 
