@@ -25,14 +25,17 @@ def restoration_loss(predicted: Tensor, truth: Tensor, weights: LossSettings) ->
 
 
 def structural_similarity(a: Tensor, b: Tensor, sigma: float = 1.5, size: int = 11) -> Tensor:
-    """Mean SSIM (Wang et al. 2004), Gaussian window, data range 1; tensors (B, D, H, W)."""
-    offsets = torch.arange(size, dtype=torch.float32, device=a.device) - size // 2
-    window = torch.exp(-(offsets**2) / (2 * sigma**2))
-    window = window / window.sum()
+    """Mean SSIM (Wang et al. 2004), Gaussian window, data range 1; tensors (B, D, H, W).
+
+    In float32 even under autocast, because variances are small differences of squares. The
+    window shrinks along an axis that is shorter than it.
+    """
     a, b = (x.float().flatten(0, 1)[:, None] for x in (a, b))
+    down, across = (_gaussian(sigma, min(size, length), a) for length in a.shape[-2:])
 
     def blur(x: Tensor) -> Tensor:
-        return F.conv2d(F.conv2d(x, window.view(1, 1, -1, 1)), window.view(1, 1, 1, -1))
+        with torch.autocast(x.device.type, enabled=False):
+            return F.conv2d(F.conv2d(x, down[None, None, :, None]), across[None, None, None, :])
 
     mean_a, mean_b = blur(a), blur(b)
     var_a, var_b = blur(a * a) - mean_a**2, blur(b * b) - mean_b**2
@@ -54,3 +57,12 @@ def focal_frequency_loss(predicted: Tensor, truth: Tensor) -> Tensor:
     weight = power.detach().sqrt()
     weight = weight / weight.amax((-2, -1), keepdim=True).clamp_min(1e-12)
     return (weight * power).mean()
+
+
+def _gaussian(sigma: float, size: int, like: Tensor) -> Tensor:
+    """The longest odd window of at most ``size``, with sum 1."""
+    radius = (size - 1) // 2
+    offsets = torch.arange(-radius, radius + 1).to(like)
+    window = torch.exp(-offsets.square() / (2 * sigma**2))
+    normalised: Tensor = window / window.sum()
+    return normalised
