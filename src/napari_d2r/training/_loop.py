@@ -55,7 +55,7 @@ class Task(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FitResult:
-    """How a training ended."""
+    """How a training ended; when completed, ``scores`` are those of the weights it left."""
 
     outcome: Outcome
     scores: Mapping[str, float]
@@ -131,6 +131,9 @@ def fit(
     run.save()
     yield CheckpointSaved(state_path, run.counters.step)
     run.leave_best_weights()
+    if run.counters.finished and scores["score"] < run.counters.best_score:
+        with torch.no_grad():  # an earlier average was better: its own scores go with it
+            scores = task.validate(network)
     outcome = Outcome.COMPLETED if run.counters.finished else Outcome.CANCELLED
     return FitResult(outcome, scores, run.counters.step, run.counters.elapsed_s)
 
