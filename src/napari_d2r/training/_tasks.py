@@ -183,7 +183,7 @@ def leave_one_out_sequences(measured: Tensor, factor: float) -> SequenceBatch | 
 
     None for stacks of fewer than seven slices.
     """
-    middles = torch.arange(3, len(measured) - 3)
+    middles = torch.arange(3, max(3, len(measured) - 3))
     if len(middles) == 0:
         return None
     slices = torch.stack([measured[middles + step] for step in (-3, -1, 1, 3)], dim=1)
