@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from napari_d2r.api import evaluate, fsc, super_resolve, train
+    from napari_d2r.api import evaluate, fsc, gain, super_resolve, train
     from napari_d2r.errors import D2RError, InputError
     from napari_d2r.io import open_volume
     from napari_d2r.jobs import SuperResolveJob, TrainJob, load_preset
@@ -25,6 +25,7 @@ _HOMES = {
     "VoxelSize": "volumes",
     "evaluate": "api",
     "fsc": "api",
+    "gain": "api",
     "load_preset": "jobs",
     "open_volume": "io",
     "phantom_sample": "samples",
@@ -41,6 +42,7 @@ __all__ = [
     "VoxelSize",
     "evaluate",
     "fsc",
+    "gain",
     "load_preset",
     "open_volume",
     "phantom_sample",

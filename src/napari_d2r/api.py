@@ -20,8 +20,10 @@ from napari_d2r.jobs import (
     TrainJob,
     load_preset,
 )
+from napari_d2r.metrics import GainOverLinear
 from napari_d2r.stages.evaluate import EvaluationReport, evaluate_stream
 from napari_d2r.stages.fsc import FSCReport, fsc_stream
+from napari_d2r.stages.gain import gain_stream
 from napari_d2r.stages.super_resolve import (
     SuperResolved,
     resolve_super_resolve,
@@ -124,14 +126,22 @@ def evaluate(
     result: Source, reference: Source, *, factor: float, on_event: OnEvent | None = None
 ) -> EvaluationReport:
     """Compare a result with the isotropic truth of which every ``factor``-th slice was kept."""
-    return completed(
-        evaluate_stream(as_volume(result), as_volume(reference), factor=factor), on_event
-    )
+    events = evaluate_stream(as_volume(result), as_volume(reference), factor=factor)
+    report: EvaluationReport = completed(events, on_event)
+    return report
+
+
+def gain(stack: Source, model: str | Path, *, factor: float | None = None) -> GainOverLinear:
+    """What a model gains over linear on a stack without reference, measured slices left out."""
+    events = gain_stream(as_volume(stack), Path(model), factor=factor)
+    found: GainOverLinear = completed(events)
+    return found
 
 
 def fsc(first: Source, second: Source, *, on_event: OnEvent | None = None) -> FSCReport:
     """Fourier shell correlation of two volumes of equal shape and voxel size."""
-    return completed(fsc_stream(as_volume(first), as_volume(second)), on_event)
+    report: FSCReport = completed(fsc_stream(as_volume(first), as_volume(second)), on_event)
+    return report
 
 
 def as_volume(source: Source) -> Volume:

@@ -80,10 +80,16 @@ def add_super_resolve(add: AddParser) -> None:
 
 
 def add_evaluate(add: AddParser) -> None:
-    parser = add("evaluate", help="compare a result, and linear, with an isotropic reference")
-    parser.add_argument("result", help="what super-resolve wrote")
-    parser.add_argument("reference", help="the isotropic truth")
-    parser.add_argument("--factor", type=float, required=True, help="every R-th slice was kept")
+    parser = add(
+        "evaluate",
+        help="compare a result with an isotropic reference, or a model with linear without one",
+    )
+    parser.add_argument("result", help="what super-resolve wrote; with --model, a measured stack")
+    parser.add_argument("reference", nargs="?", help="the isotropic truth")
+    parser.add_argument("--factor", type=float, help="every R-th slice of the truth was kept")
+    parser.add_argument(
+        "--model", type=Path, help="without a reference: leave measured slices out, predict them"
+    )
     _add_reading(parser)
     _add_report(parser)
     parser.set_defaults(run=_evaluate)
@@ -241,6 +247,12 @@ def _super_resolve(arguments: argparse.Namespace, cancel: CancelToken) -> Outcom
 def _evaluate(arguments: argparse.Namespace, cancel: CancelToken) -> Outcome:
     from napari_d2r.stages.evaluate import evaluate_stream
 
+    if (arguments.reference is None) == (arguments.model is None):
+        raise InputError("evaluate takes a RESULT and a REFERENCE, or a STACK and --model FOLDER.")
+    if arguments.reference is None:
+        return _gain(arguments, cancel)
+    if arguments.factor is None:
+        raise InputError("evaluate needs --factor R: every R-th slice of the reference was kept.")
     result, reference = (_open(path, arguments) for path in (arguments.result, arguments.reference))
     outcome, report = _drain(
         evaluate_stream(result, reference, factor=arguments.factor), Reporter()
@@ -251,6 +263,22 @@ def _evaluate(arguments: argparse.Namespace, cancel: CancelToken) -> Outcome:
         from napari_d2r.figures import draw_evaluation
 
         draw_evaluation(report, result, reference, arguments.figure)
+    return outcome
+
+
+def _gain(arguments: argparse.Namespace, cancel: CancelToken) -> Outcome:
+    from napari_d2r.stages.gain import gain_stream, gain_to_json
+
+    if arguments.figure is not None:
+        raise InputError(
+            "--figure needs a reference; without one there is the sentence and --json."
+        )
+    stack = _open(arguments.result, arguments)
+    events = gain_stream(stack, arguments.model, factor=arguments.factor, cancel=cancel)
+    outcome, gain = _drain(events, Reporter())
+    if outcome is Outcome.COMPLETED:
+        _print([gain.sentence()])
+        _write_json(arguments.json, gain_to_json(gain))
     return outcome
 
 

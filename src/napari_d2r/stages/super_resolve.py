@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ from napari_d2r.volumes import (
     resolve_gap,
 )
 
-TIFF_SUFFIXES = (".tif", ".tiff")
+TIFF_SUFFIXES, ZARR_SUFFIX = (".tif", ".tiff"), ".zarr"
 _BATCH_SHARD_S = 20.0
 
 
@@ -88,8 +89,11 @@ class SuperResolvePlan:
 
     @property
     def num_bytes(self) -> int:
-        """On disk without compression, the pyramid included."""
-        return ome_zarr_num_bytes(self.output_shape, self.volume.dtype)
+        """On disk without compression: the pyramid, or the TIFF and the store it is made of."""
+        num_bytes = ome_zarr_num_bytes(self.output_shape, self.volume.dtype)
+        if _is_tiff(self.output):
+            num_bytes += math.prod(self.output_shape) * self.volume.dtype.itemsize
+        return num_bytes
 
     @property
     def memory_bytes(self) -> int:
@@ -172,7 +176,7 @@ def resolve_super_resolve(
     if model is not None:
         warnings += _mismatches(model, gap)
     intensity = IntensityRange.of(volume)
-    _check_output(output, resume, overwrite)
+    _check_output(output, overwrite)
     begun = interrupted_shard(_store_of(output)) if resume else None
     shard = choose_shard(
         (grid.num_output, *volume.shape[1:]),
@@ -185,7 +189,8 @@ def resolve_super_resolve(
     plan = SuperResolvePlan(
         job, volume, output, model, predictor, intensity, grid, gap, shard, device, tuple(warnings)
     )
-    check_room(output, plan.num_bytes)
+    if begun is None:  # an interrupted run has most of its room already
+        check_room(output, plan.num_bytes)
     return plan
 
 
@@ -208,7 +213,6 @@ def run_super_resolve(
         When the disk runs out of room; finished shards are kept.
     """
     began = time.perf_counter()
-    is_tiff = plan.output.suffix.lower() in TIFF_SUFFIXES
     output = create_output(
         _store_of(plan.output),
         shape=plan.output_shape,
@@ -228,7 +232,7 @@ def run_super_resolve(
     if outcome is not Outcome.COMPLETED:
         yield Finished(outcome, output.partial_path)
         return
-    if is_tiff:
+    if _is_tiff(plan.output):
         yield StageStarted("write TIFF", 2, 2)
         save_tiff(
             plan.output,
@@ -315,11 +319,18 @@ def _mismatches(model: Model, gap: float) -> Iterator[str]:
 
 def _store_of(output: Path) -> Path:
     """The store that is filled: the output itself, or for TIFF one beside it."""
-    is_tiff = output.suffix.lower() in TIFF_SUFFIXES
-    return output.with_name(output.name + ".ome.zarr") if is_tiff else output
+    return output.with_name(output.name + ".ome.zarr") if _is_tiff(output) else output
 
 
-def _check_output(output: Path, resume: bool, overwrite: bool) -> None:
+def _is_tiff(output: Path) -> bool:
+    return output.suffix.lower() in TIFF_SUFFIXES
+
+
+def _check_output(output: Path, overwrite: bool) -> None:
+    if not _is_tiff(output) and output.suffix.lower() != ZARR_SUFFIX:
+        raise InputError(f"{output.name} must end in .ome.zarr or .tif, which can be written.")
+    if _is_tiff(output) and output.is_dir():
+        raise InputError(f"{output} is a folder; give the name of a TIFF file.")
     if output.exists() and not overwrite:
         raise InputError(f"{output} exists; pass --overwrite to replace it, or another name.")
     if not output.resolve().parent.is_dir():

@@ -22,7 +22,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from napari_d2r.checkpoints import HaloCard, ModelCard, ModelIndex, save_index, save_model
+from napari_d2r.checkpoints import (
+    HaloCard,
+    ModelCard,
+    ModelIndex,
+    load_index,
+    save_index,
+    save_model,
+)
 from napari_d2r.errors import InputError
 from napari_d2r.inference import (
     AxialPredictor,
@@ -65,7 +72,8 @@ from napari_d2r.volumes import (
     resolve_gap,
 )
 
-WORK = "work"  # training states and the pseudo-HR volume; removed when all is done
+WORK = "work"  # states, the pseudo-HR volume and new models, until all is done
+JOB = "job.yaml"
 _JUDGING_EDGE = 192
 
 
@@ -135,13 +143,9 @@ def resolve_train(
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; give the name of a folder for the model.")
     if folder.is_dir() and any(folder.iterdir()) and not (resume or overwrite):
-        raise InputError(
-            f"{folder} is not empty; pass --resume to go on, or --overwrite."
-        )
+        raise InputError(f"{folder} is not empty; pass --resume to go on, or --overwrite.")
     if job.prior is None and job.student is None:
-        raise InputError(
-            "There is nothing to train: prior and student are both switched off."
-        )
+        raise InputError("There is nothing to train: prior and student are both switched off.")
     if job.targets.kind == "prior" and job.prior is None and job.student is not None:
         raise InputError("Targets of kind 'prior' need stage I; choose linear or none instead.")
     warnings = []
@@ -186,10 +190,10 @@ def run_train(
     intensity = IntensityRange.of(plan.volume)
     stack = torch.from_numpy(intensity.to_unit(stored)).to(plan.device)
     run = _Training(plan, stack, _identity(plan, stored), resume, cancel)
-    if overwrite and not resume and plan.folder.exists():
-        shutil.rmtree(plan.folder)
+    if overwrite and not resume and run.work.exists():
+        shutil.rmtree(run.work)
     run.work.mkdir(parents=True, exist_ok=True)
-    (plan.folder / "job.yaml").write_text(plan.job.to_yaml(), "utf-8")
+    (run.work / JOB).write_text(plan.job.to_yaml(), "utf-8")
     try:
         yield from run.stages()
     except Interrupted:
@@ -243,6 +247,18 @@ class _Training:
         save_index(self.plan.folder, ModelIndex(default=default, models=list(gains), reason=reason))
         shutil.rmtree(self.work)
         yield Finished(Outcome.COMPLETED, TrainedModels(self.plan.folder, default, gains))
+
+    def _publish(self, index: ModelIndex) -> None:
+        """Put the new models in the place of older ones; until here those stood untouched."""
+        folder = self.plan.folder
+        older = load_index(folder)
+        for name in older.models if older else []:
+            shutil.rmtree(folder / name, ignore_errors=True)
+        for name in index.models:
+            (self.work / name).replace(folder / name)
+        (self.work / JOB).replace(folder / JOB)
+        save_index(folder, index)
+        shutil.rmtree(self.work)
 
     def _new_network(self, settings: PriorSettings | StudentSettings) -> nn.Module:
         torch.manual_seed(self.job.seed)
@@ -317,7 +333,7 @@ class _Training:
             steps=result.steps,
             package_version=version("napari-d2r"),
         )
-        save_model(self.plan.folder / role, network, card)
+        save_model(self.work / role, network, card)
         yield Scalars(result.steps, {f"{role}: leave-one-out gain (dB)": gain.gain_db})
 
     def _predictor(

@@ -56,7 +56,8 @@ def focal_frequency_loss(predicted: Tensor, truth: Tensor) -> Tensor:
     power = spectrum.real**2 + spectrum.imag**2
     weight = power.detach().sqrt()
     weight = weight / weight.amax((-2, -1), keepdim=True).clamp_min(1e-12)
-    return (weight * power).mean()
+    loss: Tensor = (weight * power).mean()
+    return loss
 
 
 def _gaussian(sigma: float, size: int, like: Tensor) -> Tensor:
