@@ -22,14 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from napari_d2r.checkpoints import (
-    HaloCard,
-    ModelCard,
-    ModelIndex,
-    load_index,
-    save_index,
-    save_model,
-)
+from napari_d2r.checkpoints import HaloCard, ModelCard, ModelIndex, save_index, save_model
 from napari_d2r.errors import InputError
 from napari_d2r.inference import (
     AxialPredictor,
@@ -140,10 +133,7 @@ def resolve_train(
             f"{volume.name} is {volume.shape[1]} x {volume.shape[2]} pixels; learning a factor of "
             f"{gap:g} needs at least {3 * math.ceil(gap) + 1} on both axes."
         )
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; give the name of a folder for the model.")
-    if folder.is_dir() and any(folder.iterdir()) and not (resume or overwrite):
-        raise InputError(f"{folder} is not empty; pass --resume to go on, or --overwrite.")
+    _check_folder(folder, resume, overwrite)
     if job.prior is None and job.student is None:
         raise InputError("There is nothing to train: prior and student are both switched off.")
     if job.targets.kind == "prior" and job.prior is None and job.student is not None:
@@ -190,9 +180,16 @@ def run_train(
     intensity = IntensityRange.of(plan.volume)
     stack = torch.from_numpy(intensity.to_unit(stored)).to(plan.device)
     run = _Training(plan, stack, _identity(plan, stored), resume, cancel)
-    if overwrite and not resume and run.work.exists():
+    mark = run.work / "identity"
+    if not resume and run.work.exists():
         shutil.rmtree(run.work)
+    if mark.exists() and mark.read_text("utf-8") != run.identity:
+        raise InputError(
+            f"{plan.folder} was begun with another input or other settings; repeat those, or "
+            "start anew with --overwrite."
+        )
     run.work.mkdir(parents=True, exist_ok=True)
+    mark.write_text(run.identity, "utf-8")
     (run.work / JOB).write_text(plan.job.to_yaml(), "utf-8")
     try:
         yield from run.stages()
@@ -216,6 +213,7 @@ class _Training:
         self.work = plan.folder / WORK
         self.spent_s = 0.0  # of the time budget, over all sessions
         self.predictors: dict[str, AxialPredictor] = {}
+        self.gains: dict[str, GainOverLinear] = {}
 
     def stages(self) -> Iterator[Event]:
         prior, student = self.job.prior, self.job.student
@@ -239,25 +237,20 @@ class _Training:
             if result is None:
                 return
             yield from self._keep("student", network, student, result)
-        gains = {name: self._gain(predictor) for name, predictor in self.predictors.items()}
-        default = max(gains, key=lambda name: gains[name].gain_db)
-        for name, gain in gains.items():
-            yield Scalars(0, {f"{name}: leave-one-out gain (dB)": gain.gain_db})
-        reason = f"{default}: {gains[default].sentence()}"
-        save_index(self.plan.folder, ModelIndex(default=default, models=list(gains), reason=reason))
-        shutil.rmtree(self.work)
-        yield Finished(Outcome.COMPLETED, TrainedModels(self.plan.folder, default, gains))
+        default = max(self.gains, key=lambda name: self.gains[name].gain_db)
+        reason = f"{default}: {self.gains[default].sentence()}"
+        self._publish(ModelIndex(default=default, models=list(self.gains), reason=reason))
+        yield Finished(Outcome.COMPLETED, TrainedModels(self.plan.folder, default, self.gains))
 
     def _publish(self, index: ModelIndex) -> None:
         """Put the new models in the place of older ones; until here those stood untouched."""
         folder = self.plan.folder
-        older = load_index(folder)
-        for name in older.models if older else []:
+        for name in ("prior", "student"):
             shutil.rmtree(folder / name, ignore_errors=True)
         for name in index.models:
             (self.work / name).replace(folder / name)
-        (self.work / JOB).replace(folder / JOB)
         save_index(folder, index)
+        (self.work / JOB).replace(folder / JOB)  # the last: it says that all is there
         shutil.rmtree(self.work)
 
     def _new_network(self, settings: PriorSettings | StudentSettings) -> nn.Module:
@@ -313,7 +306,7 @@ class _Training:
             halo = HaloCard(slices=slices, lateral=lateral)
             predictor = self._predictor(network, settings, halo)
         self.predictors[role] = predictor
-        gain = self._gain(predictor)
+        self.gains[role] = gain = self._gain(predictor)
         size = self.plan.volume.voxel_size
         card = ModelCard(
             architecture=settings.network.architecture,
@@ -372,6 +365,23 @@ class _Training:
         """Leave-one-out on the centre of the stack."""
         box = centred_box(self.stack.shape, (64, _JUDGING_EDGE, _JUDGING_EDGE))
         return leave_one_out(predictor, self.stack[box], self.plan.gap, self.cancel)
+
+
+def _check_folder(folder: Path, resume: bool, overwrite: bool) -> None:
+    """Refuse a folder that is taken; one that no training of ours has filled in any case."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; give the name of a folder for the model.")
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    begun, complete = (folder / WORK / JOB).is_file(), (folder / JOB).is_file()
+    if not begun and not complete:
+        raise InputError(
+            f"{folder} holds other things than a model; give the name of a new folder."
+        )
+    if not (resume or overwrite):
+        raise InputError(f"{folder} is not empty; pass --resume to go on, or --overwrite.")
+    if resume and not begun:
+        raise InputError(f"The training in {folder} is complete; --overwrite repeats it.")
 
 
 def _restore(
