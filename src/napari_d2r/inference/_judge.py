@@ -73,7 +73,7 @@ def _axial_changes(
     """Halo in slices, and what cutting the stack there changes in its middle gap."""
     part, middle = stack[:, :_PROBE_EDGE, :_PROBE_EDGE], len(stack) // 2
     whole = predictor.predict(part, _one_gap(middle - 1, gap))
-    for halo in range(1, min(predictor.halo.slices, middle)):
+    for halo in range(1, min(predictor.halo.slices, middle - 1)):  # cuts at both ends
         slab = part[middle - 1 - halo : middle + 1 + halo]
         yield halo, _difference(predictor.predict(slab, _one_gap(halo, gap)), whole)
 

@@ -1,0 +1,75 @@
+"""Small predictors with random weights that are large enough to be seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from napari_d2r.checkpoints import HaloCard
+from napari_d2r.inference import (
+    AxialPredictor,
+    DiffusionPredictor,
+    LateralPredictor,
+    SequencePredictor,
+)
+from napari_d2r.jobs import SamplerSettings
+from napari_d2r.models import build_network
+
+SMALL = {"widths": [6, 8], "blocks": [1, 1]}
+
+
+def _regressor(name: str) -> nn.Module:
+    torch.manual_seed(0)
+    network = build_network(name, SMALL)
+    nn.init.normal_(network.head.generate.weight, std=0.2)
+    nn.init.normal_(network.head.generate.bias, std=0.2)
+    return network
+
+
+def _denoiser() -> nn.Module:
+    """One level, residual scales opened and channel means frozen, as after training."""
+    torch.manual_seed(0)
+    network = build_network("nafnet", {"width": 4, "encoder_blocks": [1], "decoder_blocks": [1]})
+    for name, parameter in network.named_parameters():
+        if name.endswith(("beta", "gamma")):
+            nn.init.normal_(parameter, std=0.5)
+    with torch.no_grad():
+        network.train()(torch.rand(20, 2, 16, 16), torch.linspace(1, 100, 20))
+    return network
+
+
+def _diffusion(steps: int = 1, shared: bool = False) -> DiffusionPredictor:
+    """Its exact halo: every step looks as far as the network does."""
+    network = _denoiser()
+    sampler = SamplerSettings(steps=steps, shared_noise=shared)
+    reach = steps * int(network.halo)
+    return DiffusionPredictor(network, sampler, halo=HaloCard(slices=reach // 2 + 1, lateral=reach))
+
+
+MAKERS: dict[str, Callable[[], AxialPredictor]] = {
+    "lateral": lambda: LateralPredictor(_regressor("lateral")),
+    "sequence": lambda: SequencePredictor(_regressor("aenet-fast")),
+    "diffusion, one step": _diffusion,
+    "diffusion, two steps": lambda: _diffusion(steps=2, shared=True),
+}
+
+
+@pytest.fixture(params=MAKERS)
+def predictor(request: pytest.FixtureRequest) -> AxialPredictor:
+    """Every kind of network, with the halo that is exact for it."""
+    return MAKERS[request.param]()
+
+
+@pytest.fixture(params=["lateral", "sequence"])
+def regressor(request: pytest.FixtureRequest) -> AxialPredictor:
+    """The deterministic ones."""
+    return MAKERS[request.param]()
+
+
+@pytest.fixture
+def diffusion() -> DiffusionPredictor:
+    """Two steps, noise of its own for every slice."""
+    return _diffusion(steps=2)

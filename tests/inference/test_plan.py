@@ -1,0 +1,100 @@
+"""Shards: what they cover, what they cost, and that time limits are respected."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from napari_d2r.inference import (
+    CHUNK,
+    Halo,
+    InterpolationPredictor,
+    choose_shard,
+    measure_rate,
+)
+
+SHAPE = (1017, 900, 1100)
+HALO = Halo(slices=4, lateral=24, stride=4)
+
+
+def useful_share(shard: tuple[int, int, int], factor: float, halo: Halo) -> float:
+    around = (2 * halo.slices * factor, 2 * halo.lateral, 2 * halo.lateral)
+    edges = [min(edge, length) for edge, length in zip(shard, SHAPE, strict=True)]
+    computed = [
+        min(edge + more, length) for edge, more, length in zip(edges, around, SHAPE, strict=True)
+    ]
+    return float(np.prod(edges) / np.prod(computed))
+
+
+@pytest.mark.parametrize("rate", [1e5, 1e6, 5e6, 1e8])
+@pytest.mark.parametrize("seconds", [1, 30])
+def test_shards_are_whole_chunks_within_their_time(rate, seconds):
+    plan = choose_shard(SHAPE, 8, HALO, rate, seconds)
+    assert all(edge % CHUNK == 0 and edge > 0 for edge in plan.shape)
+    assert plan.efficiency == pytest.approx(useful_share(plan.shape, 8, HALO))
+    assert plan.voxels_per_s == pytest.approx(rate * plan.efficiency)
+    assert plan.num_voxels == np.prod(plan.shape)
+    if plan.shape != (CHUNK, CHUNK, CHUNK):  # there is nothing smaller
+        assert plan.num_voxels / plan.voxels_per_s <= seconds
+        assert 8 * plan.shape[1] * plan.shape[2] / rate <= 0.3 + 1e-9
+
+
+def test_more_time_wastes_less_on_the_halo():
+    plans = [choose_shard(SHAPE, 8, HALO, 5e6, seconds) for seconds in (0.1, 1, 10, 60)]
+    efficiencies = [plan.efficiency for plan in plans]
+    assert efficiencies == sorted(efficiencies)
+    assert efficiencies[-1] > 1.5 * efficiencies[0]
+
+
+def test_a_slow_method_gets_the_smallest_shard():
+    assert choose_shard(SHAPE, 8, HALO, 1e3, 1).shape == (CHUNK, CHUNK, CHUNK)
+
+
+def test_without_a_halo_nothing_is_wasted_and_small_shards_do():
+    plan = choose_shard(SHAPE, 8, Halo(), 1e7, 10)
+    assert plan.efficiency == 1
+    assert plan.shape == (CHUNK, CHUNK, CHUNK)
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 7), (64, 64, 64), (65, 64, 130), (200, 3000, 63)])
+def test_no_shard_is_longer_than_the_chunks_that_cover_the_volume(shape):
+    plan = choose_shard(shape, 8, HALO, 1e9, 1e9)
+    for edge, length in zip(plan.shape, shape, strict=True):
+        assert edge <= -(-length // CHUNK) * CHUNK
+    assert 0 < plan.efficiency <= 1
+
+
+def test_a_volume_that_fits_in_one_shard_has_no_halo():
+    plan = choose_shard((100, 120, 130), 8, HALO, 1e9, 1e9)
+    assert plan.efficiency == 1
+
+
+def test_fixed_edges_are_rounded_up_to_whole_chunks():
+    plan = choose_shard(SHAPE, 8, HALO, 1e3, 1e-3, fixed=(1, 64, 130))
+    assert plan.shape == (64, 64, 192)
+    assert plan.efficiency == pytest.approx(useful_share((64, 64, 192), 8, HALO))
+
+
+class Slow(InterpolationPredictor):
+    """Takes a known time per voxel."""
+
+    def __init__(self, clock: list[float], voxels_per_s: float) -> None:
+        super().__init__("linear")
+        self.clock, self.voxels_per_s = clock, voxels_per_s
+
+    def predict(self, slab, request, cancel=None):
+        gaps, inner = request.depths.shape
+        self.clock[0] += gaps * (inner + 1) * slab[0].numel() / self.voxels_per_s
+        return slab
+
+
+@pytest.mark.parametrize("rate", [1e4, 3.3e6, 1e9])
+def test_the_measured_rate_counts_output_voxels(monkeypatch, rate):
+    clock = [0.0]
+    monkeypatch.setattr("napari_d2r.inference._plan.time.perf_counter", lambda: clock[0])
+    assert measure_rate(Slow(clock, rate), 8, torch.device("cpu")) == pytest.approx(rate)
+
+
+def test_a_real_predictor_has_a_rate():
+    assert measure_rate(InterpolationPredictor("linear"), 2.727, torch.device("cpu")) > 1e3
