@@ -9,6 +9,7 @@ them. The baseline is the published AENet run depth by depth.
 import tempfile
 import time
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -25,6 +26,11 @@ from napari_d2r.models import AENet, AENetConfig, AENetFast, LateralNet
 from napari_d2r.volumes import VoxelSize
 
 GAP = 8.0
+
+
+def published(depth_in: Literal["encoder", "decoder"]) -> SequencePredictor:
+    """The network of the paper, 42 M parameters."""
+    return SequencePredictor(AENet(AENetConfig(depth_in=depth_in)))
 
 
 def writer_rate() -> float:
@@ -48,12 +54,8 @@ def writer_rate() -> float:
 def main() -> None:
     cpu = torch.device("cpu")
     methods = {
-        "published AENet, depth by depth": SequencePredictor(
-            AENet(AENetConfig(depth_in="encoder"))
-        ),
-        "published AENet, encoder shared": SequencePredictor(
-            AENet(AENetConfig(depth_in="decoder"))
-        ),
+        "published AENet, depth by depth": published("encoder"),
+        "published AENet, encoder shared": published("decoder"),
         "linear (numpy)": InterpolationPredictor("linear"),
         "lateral regressor, XZ and YZ": LateralPredictor(LateralNet()),
         "aenet-fast": SequencePredictor(AENetFast()),
