@@ -1,79 +1,134 @@
-"""What should stage III learn from? The same student and budget, five kinds of targets.
+"""What should stage III learn from? One student, equal steps, five kinds of targets.
 
-python benchmarks/targets.py FOLDER [VOLUME] [PRIOR_MINUTES] [STUDENT_MINUTES]
+python benchmarks/targets.py [VOLUME] [PRIOR_MINUTES] [STUDENT_STEPS] [EDGE]
 
-Trains each kind on every 8th slice of the volume alone, and evaluates the student, and the
-prior where there is one, against the full volume.
+Learns from every 8th slice of the volume alone. Both priors get the same time; the pseudo-HR volume
+covers a central box of EDGE x EDGE pixels and all slices. Students, and the priors applied directly,
+are evaluated on the whole volume.
 """
 
 import sys
+import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
+import torch
 from _common import print_table, truth_and_stack
+from torch import nn
 
-import napari_d2r as d2r
-from napari_d2r.jobs import TrainJob, load_preset
-from napari_d2r.volumes import Volume
+from napari_d2r.inference import (
+    AxialPredictor,
+    Box,
+    InterpolationPredictor,
+    SequencePredictor,
+    fill_shard,
+    predictor_for,
+)
+from napari_d2r.jobs import PriorSettings, SamplerSettings, StudentSettings, load_preset
+from napari_d2r.models import architecture_named, build_network
+from napari_d2r.stages.evaluate import evaluate
+from napari_d2r.training import DiffusionTask, LateralTask, SequenceTask, Task, fit
+from napari_d2r.volumes import AxialGrid, IntensityRange, Volume, VoxelSize, centred_box
 
-FACTOR = 8
-
-
-def job(process: str, kind: str, samples: int, prior_minutes: float, minutes: float) -> TrainJob:
-    """The `quick` student on the targets asked for; the prior of `balanced` where it diffuses."""
-    name = "balanced" if process == "irsde" else "quick"
-    preset, quick = load_preset(name), load_preset("quick")
-    needs_prior = kind == "prior"
-    total = minutes + (prior_minutes if needs_prior else 0)
-    settings = [f"targets.kind={kind}", "targets.max_voxels=8000000", f"max_minutes={total}"]
-    settings += [f"targets.sampler.samples={samples}", "student.optimizer.share=1.0"]
-    preset = preset.model_copy(update={"student": quick.student, "factor": float(FACTOR)})
-    if not needs_prior:
-        return preset.model_copy(update={"prior": None}).override(settings)
-    return preset.override([*settings, f"prior.optimizer.share={prior_minutes / total}"])
+GAP = 8
+CPU = torch.device("cpu")
+UNIT = IntensityRange(0.0, 1.0)
 
 
-def score(stack: Volume, truth: Volume, model: Path, output: Path) -> list[str]:
+def trained(
+    settings: PriorSettings | StudentSettings, task: Task, seconds: float | None
+) -> nn.Module:
+    """A fitted network."""
+    torch.manual_seed(0)
+    network = build_network(settings.network.architecture, settings.network.options)
+    with tempfile.TemporaryDirectory() as folder:
+        state = Path(folder) / "state.safetensors"
+        for _ in fit(
+            network,
+            task,
+            settings.optimizer,
+            seed=0,
+            device=CPU,
+            state_path=state,
+            identity="benchmark",
+            max_seconds=seconds,
+        ):
+            pass
+    return network
+
+
+def filled(volume: Volume, k: int, predictor: AxialPredictor, unit: IntensityRange) -> np.ndarray:
+    """The volume with k - 1 slices in every gap."""
+    grid = AxialGrid(volume.shape[0], k)
+    box = Box((0, 0, 0), (grid.num_output, *volume.shape[1:]))
+    return fill_shard(volume, grid, box, predictor, unit, GAP, CPU)
+
+
+def scores(truth: Volume, stack: Volume, predictor: AxialPredictor) -> list[str]:
     began = time.perf_counter()
-    d2r.super_resolve(stack, output, model=model, overwrite=True)
+    result = filled(stack, GAP, predictor, IntensityRange.of(stack))
     seconds = time.perf_counter() - began
-    report = d2r.evaluate(output, truth, factor=FACTOR)
-    planes = {plane.plane: plane for plane in report.result.planes}
-    linear = {plane.plane: plane for plane in report.linear.planes}
-    resolution = report.result.curves.plain.resolution_at(0.5)
+    report = evaluate(Volume(result, truth.voxel_size, "result"), truth, factor=GAP)
+    tested, linear = ({p.plane: p for p in one.planes} for one in (report.result, report.linear))
+    gain = tested["XZ"].psnr_db - linear["XZ"].psnr_db
+    resolution = report.result.curves.plain.resolution_text(0.5)
     return [
-        f"{planes['XZ'].psnr_db:.2f} ({planes['XZ'].psnr_db - linear['XZ'].psnr_db:+.2f})",
-        f"{planes['XZ'].ssim:.3f}",
-        "not crossed" if resolution is None else f"{resolution:.1f}",
+        f"{tested['XZ'].psnr_db:.2f} ({gain:+.2f})",
+        f"{tested['XZ'].ssim:.3f}",
+        resolution,
         f"{seconds:.0f}",
     ]
 
 
 def main(
-    folder: str,
     name: str = "fib25/fib25_training_sample1",
-    prior_minutes: str = "6",
-    student_minutes: str = "3",
+    prior_minutes: str = "5",
+    student_steps: str = "800",
+    edge: str = "128",
 ) -> None:
-    truth, stack = truth_and_stack(name, FACTOR)
-    kinds = [
-        ("k = 1 (none)", "regression", "none", 1),
-        ("linear", "regression", "linear", 1),
-        ("regressor", "regression", "prior", 1),
-        ("diffusion, one sample", "irsde", "prior", 1),
-        ("diffusion, mean of 4", "irsde", "prior", 4),
+    truth, stack = truth_and_stack(name, GAP)
+    unit = torch.from_numpy(IntensityRange.of(stack).to_unit(stack.read()))
+    box = centred_box(stack.shape, (len(unit), int(edge), int(edge)))
+    region = Volume(unit[box].numpy(), VoxelSize(1, 1, 1), "region")
+    quick, balanced = load_preset("quick"), load_preset("balanced")
+    header = ["", "XZ PSNR, dB (gain)", "XZ SSIM", "FSC 0.5", "applied in, s"]
+
+    seconds = 60 * float(prior_minutes)
+    regressor = trained(quick.prior, LateralTask(unit, GAP, quick.prior), seconds)
+    denoiser = trained(balanced.prior, DiffusionTask(unit, GAP, balanced.prior), seconds)
+
+    def sampled(samples: int) -> AxialPredictor:
+        sampler = SamplerSettings(samples=samples)
+        contract = architecture_named(balanced.prior.network.architecture).contract
+        prediction = balanced.prior.prediction
+        return predictor_for(denoiser, contract, prediction=prediction, sampler=sampler)
+
+    lateral = predictor_for(regressor, "rows")
+    rows = [
+        ["regressor, applied directly", *scores(truth, stack, lateral)],
+        ["diffusion sample, applied directly", *scores(truth, stack, sampled(1))],
     ]
-    rows = []
-    for label, process, kind, samples in kinds:
-        model = Path(folder) / label.replace(" ", "_")
-        minutes = (float(prior_minutes), float(student_minutes))
-        d2r.train(stack, model, job=job(process, kind, samples, *minutes), overwrite=True)
-        output = Path(folder) / "output.ome.zarr"
-        rows.append([f"student of {label}", *score(stack, truth, model / "student", output)])
-        if kind == "prior":
-            rows.append([f"{label} itself", *score(stack, truth, model / "prior", output)])
-        print_table(["targets", "XZ PSNR (gain)", "XZ SSIM", "FSC 0.5, nm", "s"], rows[-2:])
-    print_table(["targets", "XZ PSNR (gain)", "XZ SSIM", "FSC 0.5, nm", "s"], rows)
+    print_table(header, rows)
+
+    student = quick.student
+    steps = student.optimizer.model_copy(update={"max_steps": int(student_steps)})
+    student = student.model_copy(update={"optimizer": steps})
+    measured = torch.from_numpy(region.data)
+    makers: dict[str, AxialPredictor | None] = {
+        "none (k = 1)": None,
+        "linear (k = 8)": InterpolationPredictor("linear"),
+        "regressor (k = 8)": lateral,
+        "one diffusion sample (k = 8)": sampled(1),
+        "mean of 4 diffusion samples (k = 8)": sampled(4),
+    }
+    for label, maker in makers.items():
+        targets = region.data if maker is None else filled(region, GAP, maker, UNIT)
+        task = SequenceTask(torch.from_numpy(targets), measured, GAP, student)
+        network = trained(student, task, None)
+        rows.append([f"student of {label}", *scores(truth, stack, SequencePredictor(network))])
+        print_table(header, rows[-1:])
+    print_table(header, rows)
 
 
 main(*sys.argv[1:])

@@ -118,7 +118,7 @@ def fit(
         if loss is not None and now - last_report > REPORT_EVERY_S:
             last_report = now
             elapsed = now - began
-            left = elapsed * (1 - fraction) / fraction if fraction > 0 else None
+            left = elapsed * (1 - fraction) / fraction if fraction > 0.005 else None
             yield Progress(fraction, 1.0, "of the budget", eta_s=left)
             yield Scalars(run.counters.step, {"loss": loss})
         if now - last_save > SAVE_EVERY_S:
