@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from napari_d2r.cli._progress import Reporter
 from napari_d2r.errors import InputError
@@ -21,7 +21,9 @@ from napari_d2r.jobs import (
     load_preset,
     preset_names,
 )
-from napari_d2r.volumes import Volume, VoxelSize
+from napari_d2r.volumes import Interpolation, Volume, VoxelSize
+
+_BASELINES = get_args(Interpolation)
 
 AddParser = Callable[..., argparse.ArgumentParser]
 
@@ -62,12 +64,8 @@ def add_super_resolve(add: AddParser) -> None:
     parser = add("super-resolve", help="sample a stack finer along Z")
     parser.add_argument("stack", help="TIFF, folder of slices, OME-Zarr, zarr, HDF5, MRC or npy")
     parser.add_argument("output", type=Path, help="*.ome.zarr or *.tif")
-    parser.add_argument("--model", type=Path, help="folder of a trained model")
     parser.add_argument(
-        "--method",
-        choices=("model", "nearest", "linear", "cubic"),
-        default="model",
-        help="interpolate instead of using a model",
+        "--model", help=f"folder of a trained model, or {', '.join(_BASELINES)} to interpolate"
     )
     parser.add_argument("--factor", type=float, help="axial factor R; default: isotropic voxels")
     parser.add_argument(
@@ -207,10 +205,11 @@ def _train(arguments: argparse.Namespace, cancel: CancelToken) -> Outcome:
 def _super_resolve(arguments: argparse.Namespace, cancel: CancelToken) -> Outcome:
     from napari_d2r.stages.super_resolve import resolve_super_resolve, run_super_resolve
 
-    fields = _given(arguments, "factor", "model", "shard") | {
-        "method": arguments.method,
-        "keep_measured": arguments.keep_measured,
-    }
+    fields = _given(arguments, "factor", "shard") | {"keep_measured": arguments.keep_measured}
+    if arguments.model in _BASELINES and not Path(arguments.model).exists():
+        fields["method"] = arguments.model
+    else:
+        fields["model"] = arguments.model
     job = SuperResolveJob.checked(fields, "super-resolve")
     keep = {"resume": arguments.resume, "overwrite": arguments.overwrite}
     plan = resolve_super_resolve(job, _open(arguments.stack, arguments), arguments.output, **keep)

@@ -293,7 +293,7 @@ def _method(job: SuperResolveJob, device: torch.device) -> tuple[Model | None, A
     if job.method != "model":
         return None, InterpolationPredictor(job.method)
     if job.model is None:
-        raise InputError("No model was given; pass --model FOLDER, or --method linear.")
+        raise InputError("No model was given; pass --model with a folder, or with linear to interpolate.")
     model = load_model(job.model, device)
     predictor = predictor_for(
         model.network,
