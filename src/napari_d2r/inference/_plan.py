@@ -13,7 +13,7 @@ from napari_d2r.inference._predictors import AxialPredictor, GapRequest, Halo, l
 CHUNK = 64  # edge of a zarr chunk: isotropic, because users look at XZ and YZ
 _PROBE_S = 0.1
 _LONGEST_GAP_S = 0.3  # a cancel is honoured between gaps
-_MAX_SHARD_VOXELS = 2**26
+_MAX_SHARD_VOXELS = 2**24
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +95,9 @@ def choose_shard(
         and plan.num_voxels / plan.voxels_per_s <= seconds
         and factor * plan.shape[1] * plan.shape[2] / rate <= _LONGEST_GAP_S
     ]
+    # Of equally efficient ones the largest: fewer files, and fewer waits for the disk.
     return max(
-        fitting or [smallest], key=lambda plan: (round(plan.efficiency, 2), -plan.num_voxels)
+        fitting or [smallest], key=lambda plan: (round(plan.efficiency, 2), plan.num_voxels)
     )
 
 

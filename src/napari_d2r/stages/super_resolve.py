@@ -58,7 +58,7 @@ from napari_d2r.volumes import (
 )
 
 TIFF_SUFFIXES, ZARR_SUFFIX = (".tif", ".tiff"), ".zarr"
-_BATCH_SHARD_S = 20.0
+_BATCH_SHARD_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -293,7 +293,7 @@ def _method(job: SuperResolveJob, device: torch.device) -> tuple[Model | None, A
     if job.method != "model":
         return None, InterpolationPredictor(job.method)
     if job.model is None:
-        raise InputError("No model was given; pass --model with a folder, or with linear to interpolate.")
+        raise InputError("No model was given; pass --model FOLDER, or --model linear.")
     model = load_model(job.model, device)
     predictor = predictor_for(
         model.network,
