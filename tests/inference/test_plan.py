@@ -51,10 +51,10 @@ def test_a_slow_method_gets_the_smallest_shard():
     assert choose_shard(SHAPE, 8, HALO, 1e3, 1).shape == (CHUNK, CHUNK, CHUNK)
 
 
-def test_without_a_halo_nothing_is_wasted_and_small_shards_do():
-    plan = choose_shard(SHAPE, 8, Halo(), 1e7, 10)
+def test_without_a_halo_nothing_is_wasted_and_the_largest_shard_in_time_is_taken():
+    plan = choose_shard(SHAPE, 8, Halo(), 1e7, 1)
     assert plan.efficiency == 1
-    assert plan.shape == (CHUNK, CHUNK, CHUNK)
+    assert 0.5e7 < plan.num_voxels <= 1e7
 
 
 @pytest.mark.parametrize("shape", [(1, 5, 7), (64, 64, 64), (65, 64, 130), (200, 3000, 63)])
