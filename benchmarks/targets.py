@@ -2,9 +2,9 @@
 
 python benchmarks/targets.py [VOLUME] [PRIOR_MINUTES] [STUDENT_STEPS] [EDGE]
 
-Learns from every 8th slice of the volume alone. Both priors get the same time; the pseudo-HR volume
-covers a central box of EDGE x EDGE pixels and all slices. Students, and the priors applied directly,
-are evaluated on the whole volume.
+Learns from every 8th slice of the volume alone. Both priors get the same time; the pseudo-HR
+volume covers a central box of EDGE x EDGE pixels and all slices. Students, and the priors applied
+directly, are evaluated on the whole volume.
 """
 
 import sys

@@ -1,0 +1,116 @@
+"""From a training job and a stack to a plan; nothing is written."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from napari_d2r.errors import InputError
+from napari_d2r.jobs import TrainJob
+from napari_d2r.stages._device import resolve_device
+from napari_d2r.volumes import MAX_FACTOR, Volume, centred_box, resolve_factor, resolve_gap
+
+WORK = "work"  # states, the pseudo-HR volume and new models, until all is done
+JOB = "job.yaml"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainPlan:
+    """What will happen: printable, and nothing has been written yet."""
+
+    job: TrainJob
+    volume: Volume
+    folder: Path
+    factor: float
+    gap: float
+    box: tuple[slice, ...]  # the part of the stack that is learned from
+    device: torch.device
+    warnings: tuple[str, ...]
+
+    def lines(self) -> tuple[str, ...]:
+        """The plan in words, for ``--dry-run`` and the top of a run."""
+        shape = " x ".join(str(s.stop - s.start) for s in self.box)
+        budget = f"{self.job.max_minutes:g} minutes" if self.job.max_minutes else "no time limit"
+        return (
+            f"learn from {shape} voxels (z, y, x) of {self.volume.name}, {self.volume.voxel_size}",
+            f"factor {self.factor:g}, measured slices {self.gap:g} lateral voxels apart",
+            f"{budget} on {self.device}, models to {self.folder}",
+        )
+
+
+def resolve_train(
+    job: TrainJob, volume: Volume, folder: Path, *, resume: bool = False, overwrite: bool = False
+) -> TrainPlan:
+    """Check that the stack can be learned from; write nothing.
+
+    Raises
+    ------
+    InputError
+        For channels, too few slices, no anisotropy, pixels that are not square, or a
+        folder that is taken.
+    """
+    volume.require_single_channel()
+    volume.require_slices()
+    factor = resolve_factor(volume.voxel_size, job.factor)
+    if not volume.voxel_size.has_square_pixels:
+        raise InputError(
+            f"{volume.name} has pixels of {volume.voxel_size.y:g} x {volume.voxel_size.x:g} nm "
+            "(y, x), so XZ and YZ slices need different factors; resample it to square pixels."
+        )
+    gap = resolve_gap(volume.voxel_size, factor)
+    if gap > MAX_FACTOR:
+        raise InputError(
+            f"The slices of {volume.name} are {gap:.3g} lateral voxels apart; up to "
+            f"{MAX_FACTOR:g} can be learned. Bin it laterally first."
+        )
+    if min(volume.shape[1:]) < 3 * math.ceil(gap) + 1:
+        raise InputError(
+            f"{volume.name} is {volume.shape[1]} x {volume.shape[2]} pixels; learning a factor of "
+            f"{gap:g} needs at least {3 * math.ceil(gap) + 1} on both axes."
+        )
+    _check_folder(folder, resume, overwrite)
+    if job.prior is None and job.student is None:
+        raise InputError("There is nothing to train: prior and student are both switched off.")
+    for stage in (job.prior, job.student):
+        if stage is not None and job.max_minutes is None and stage.optimizer.max_steps is None:
+            raise InputError(
+                "The training would never end: set max_minutes, or max_steps of each stage."
+            )
+    if job.targets.kind == "prior" and job.prior is None and job.student is not None:
+        raise InputError("Targets of kind 'prior' need stage I; choose linear or none instead.")
+    warnings = []
+    if abs(gap - factor) > 0.01 * gap:
+        warnings.append(
+            f"The factor is {factor:g} but the slices are {gap:g} lateral voxels apart; the model "
+            "learns gaps of that width, and output voxels will not be isotropic."
+        )
+    if factor != round(factor):
+        warnings.append(
+            f"The factor {factor:g} is not whole: its two neighbours are practised in proportion."
+        )
+    edge = max(256, math.isqrt(job.max_voxels // volume.shape[0]))
+    box = centred_box(volume.shape, (job.max_voxels, edge, edge))
+    if any(s.stop - s.start < length for s, length in zip(box, volume.shape, strict=True)):
+        warnings.append("The stack is larger than the training needs; its centre is used.")
+    device = resolve_device(job.device)
+    return TrainPlan(job, volume, folder, factor, gap, box, device, tuple(warnings))
+
+
+def _check_folder(folder: Path, resume: bool, overwrite: bool) -> None:
+    """Refuse a folder that is taken; one that no training of ours has filled in any case."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; give the name of a folder for the model.")
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    begun, complete = (folder / WORK / JOB).is_file(), (folder / JOB).is_file()
+    if not begun and not complete:
+        raise InputError(
+            f"{folder} holds other things than a model; give the name of a new folder."
+        )
+    if not (resume or overwrite):
+        raise InputError(f"{folder} is not empty; pass --resume to go on, or --overwrite.")
+    if resume and not begun:
+        raise InputError(f"The training in {folder} is complete; --overwrite repeats it.")
