@@ -14,6 +14,7 @@ from napari_d2r.jobs import (
     Finished,
     Outcome,
     StageStarted,
+    Started,
     SuperResolveJob,
     load_preset,
 )
@@ -38,6 +39,7 @@ def run_demo(
     result, report, figure = (
         folder / f"{n}" for n in ("result.ome.zarr", "report.json", "report.png")
     )
+    yield Started("demo", folder)
     yield StageStarted("make the sample")
     folder.mkdir(parents=True, exist_ok=True)
     for volume, path in zip(phantom_sample(), (sample, truth), strict=True):
@@ -77,11 +79,11 @@ def _save(volume: Volume, path: Path) -> None:
 
 
 def _passed_on(events: Iterator[Event]) -> Generator[Event, None, tuple[Outcome, Any]]:
-    """Pass on a job's events but the last, and return how it ended and with what."""
+    """Pass on a job's events but the first and the last; return how it ended and with what."""
     ended: tuple[Outcome, Any] = Outcome.CANCELLED, None
     for event in events:
         if isinstance(event, Finished):
             ended = event.outcome, event.result
-        else:
+        elif not isinstance(event, Started):
             yield event
     return ended

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from napari_d2r.cli._progress import Reporter
 from napari_d2r.errors import InputError
 from napari_d2r.jobs import (
     CancelToken,
+    Device,
     Event,
     Finished,
     Outcome,
@@ -104,15 +106,15 @@ def add_fsc(add: AddParser) -> None:
 
 def _add_reading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--voxel-size", type=VoxelSize.parse, metavar="Z,Y,X", help="in nm; overrides the file"
+        "--voxel-size", type=_voxel_size, metavar="Z,Y,X", help="in nm; overrides the file"
     )
     parser.add_argument("--channel", type=int, metavar="N", help="of a volume with channels")
     parser.add_argument("--time", type=int, metavar="N", help="of a volume with time points")
 
 
 def _add_running(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
-    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--device", choices=get_args(Device), help="default: auto")
+    parser.add_argument("--seed", type=int, help="default: 0")
     parser.add_argument("--max-minutes", type=_positive, help="time budget")
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
     parser.add_argument("--overwrite", action="store_true", help="replace what is there")
@@ -181,9 +183,7 @@ def _train(arguments: argparse.Namespace, cancel: CancelToken) -> Outcome:
     from napari_d2r.stages.train import resolve_train, run_train
 
     if arguments.job is not None:
-        if not arguments.job.is_file():
-            raise InputError(f"There is no job file at {arguments.job}.")
-        job = TrainJob.from_yaml(arguments.job.read_text("utf-8"), str(arguments.job))
+        job = TrainJob.from_yaml(_text_of(arguments.job), str(arguments.job))
     else:
         job = load_preset(arguments.preset)
     job = TrainJob.checked(job.override(arguments.set).model_dump() | _given(arguments, "factor"))
@@ -253,9 +253,10 @@ def _evaluate(arguments: argparse.Namespace, cancel: CancelToken) -> Outcome:
     if arguments.factor is None:
         raise InputError("evaluate needs --factor R: every R-th slice of the reference was kept.")
     result, reference = (_open(path, arguments) for path in (arguments.result, arguments.reference))
-    outcome, report = _drain(
-        evaluate_stream(result, reference, factor=arguments.factor), Reporter()
-    )
+    events = evaluate_stream(result, reference, factor=arguments.factor)
+    outcome, report = _drain(events, Reporter(), cancel)
+    if outcome is not Outcome.COMPLETED:
+        return outcome
     _print([report.table()])
     _write_json(arguments.json, report.to_json())
     if arguments.figure is not None:
@@ -285,7 +286,9 @@ def _fsc(arguments: argparse.Namespace, cancel: CancelToken) -> Outcome:
     from napari_d2r.stages.fsc import fsc_stream
 
     first, second = (_open(path, arguments) for path in (arguments.first, arguments.second))
-    outcome, report = _drain(fsc_stream(first, second), Reporter())
+    outcome, report = _drain(fsc_stream(first, second), Reporter(), cancel)
+    if outcome is not Outcome.COMPLETED:
+        return outcome
     _print([report.table()])
     _write_json(arguments.json, report.to_json())
     if arguments.figure is not None:
@@ -312,13 +315,20 @@ def _given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
     return {name: value for name in named if (value := getattr(arguments, name)) is not None}
 
 
-def _drain(events: Iterator[Event], reporter: Reporter) -> tuple[Outcome, Any]:
-    """Show every event; return how the job ended and with what."""
+def _drain(
+    events: Iterator[Event], reporter: Reporter, cancel: CancelToken | None = None
+) -> tuple[Outcome, Any]:
+    """Show every event; return how the job ended and with what.
+
+    ``cancel`` is for jobs that do not look at it themselves.
+    """
     try:
         for event in events:
             reporter(event)
             if isinstance(event, Finished):
                 return event.outcome, event.result
+            if cancel:
+                return Outcome.CANCELLED, None
     finally:
         reporter.close()
     raise AssertionError("a job ends with Finished")
@@ -328,6 +338,28 @@ def _print(lines: Iterable[str]) -> None:
     for line in lines:
         sys.stdout.write(line + "\n")
     sys.stdout.flush()
+
+
+def require_report_folders(arguments: argparse.Namespace) -> None:
+    """Refuse a report that could not be written, before the work and not after it."""
+    for option in ("json", "figure"):
+        target = getattr(arguments, option, None)
+        if target is None or target == "-":
+            continue
+        if Path(target).is_dir():
+            raise InputError(f"--{option} {target} is a folder; give the name of a file.")
+        folder = Path(target).resolve().parent
+        if not folder.is_dir():
+            raise InputError(f"--{option}: there is no folder {folder}; create it first.")
+
+
+def _text_of(path: Path) -> str:
+    if not path.is_file():
+        raise InputError(f"There is no job file at {path}.")
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not a text file; a job is written in YAML.") from error
 
 
 def _write_json(target: str | None, report: Any) -> None:
@@ -340,8 +372,18 @@ def _write_json(target: str | None, report: Any) -> None:
         Path(target).write_text(text + "\n", "utf-8")
 
 
+def _voxel_size(text: str) -> VoxelSize:
+    try:
+        return VoxelSize.parse(text)
+    except InputError as error:  # of a ValueError argparse would hide the sentence
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _positive(text: str) -> float:
-    value = float(text)
-    if value <= 0:
-        raise argparse.ArgumentTypeError("must be positive")
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a positive number, not {text!r}")
     return value

@@ -7,6 +7,7 @@ by the system and resumable (requeue), 130 cancelled.
 from __future__ import annotations
 
 import argparse
+import errno
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     with _signals() as stop:
         try:
+            commands.require_report_folders(arguments)
             outcome: Outcome = arguments.run(arguments, stop.token)
         except D2RError as error:
             return _explain(str(error), error.exit_code)
@@ -33,9 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 FAILED,
             )
         except OSError as error:
-            return _explain(
-                f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), FAILED
-            )
+            sentence = f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
+            is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            return _explain(sentence, DISK_FULL if is_full else FAILED)
         except KeyboardInterrupt:
             return CANCELLED
     if outcome is Outcome.COMPLETED:
