@@ -71,7 +71,7 @@ def train(
     """
     job = job or load_preset(preset)
     changes = {"factor": factor, "max_minutes": max_minutes}
-    job = job.model_copy(update={key: value for key, value in changes.items() if value is not None})
+    job = TrainJob.checked(job.model_dump() | _given(changes))
     plan = resolve_train(job, as_volume(stack), Path(folder), resume=resume, overwrite=overwrite)
     events = run_train(plan, resume=resume, overwrite=overwrite, cancel=cancel)
     trained: TrainedModels = completed(events, on_event)
@@ -99,7 +99,7 @@ def super_resolve(
     output
         ``*.ome.zarr`` or ``*.tif``.
     model
-        Folder of a trained model.
+        Folder of a trained model; counts more than the ``method`` of ``job``.
     factor
         Axial factor r, 1.5 to 16; None makes voxels isotropic.
     job
@@ -110,10 +110,8 @@ def super_resolve(
     InputError
         When stack, model or output cannot be used.
     """
-    changes = {"model": None if model is None else Path(model), "factor": factor}
-    job = (job or SuperResolveJob()).model_copy(
-        update={key: value for key, value in changes.items() if value is not None}
-    )
+    changes = {"model": model, "method": None if model is None else "model", "factor": factor}
+    job = SuperResolveJob.checked((job or SuperResolveJob()).model_dump() | _given(changes))
     plan = resolve_super_resolve(
         job, as_volume(stack), Path(output), resume=resume, overwrite=overwrite
     )
@@ -142,6 +140,10 @@ def fsc(first: Source, second: Source, *, on_event: OnEvent | None = None) -> FS
     """Fourier shell correlation of two volumes of equal shape and voxel size."""
     report: FSCReport = completed(fsc_stream(as_volume(first), as_volume(second)), on_event)
     return report
+
+
+def _given(changes: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in changes.items() if value is not None}
 
 
 def as_volume(source: Source) -> Volume:
