@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 
 from napari_d2r.errors import InputError
-from napari_d2r.jobs import TrainJob
+from napari_d2r.jobs import NetworkSettings, TrainJob
+from napari_d2r.models import ARCHITECTURES, Contract, architecture_named, build_network
 from napari_d2r.stages._device import resolve_device
 from napari_d2r.volumes import MAX_FACTOR, Volume, centred_box, resolve_factor, resolve_gap
 
@@ -74,6 +75,11 @@ def resolve_train(
     _check_folder(folder, resume, overwrite)
     if job.prior is None and job.student is None:
         raise InputError("There is nothing to train: prior and student are both switched off.")
+    if job.prior is not None:
+        contract: Contract = "denoiser" if job.prior.process == "irsde" else "rows"
+        _check_network(job.prior.network, contract, f"stage I by {job.prior.process}")
+    if job.student is not None:
+        _check_network(job.student.network, "sequence", "stage III")
     for stage in (job.prior, job.student):
         if stage is not None and job.max_minutes is None and stage.optimizer.max_steps is None:
             raise InputError(
@@ -97,6 +103,16 @@ def resolve_train(
         warnings.append("The stack is larger than the training needs; its centre is used.")
     device = resolve_device(job.device)
     return TrainPlan(job, volume, folder, factor, gap, box, device, tuple(warnings))
+
+
+def _check_network(settings: NetworkSettings, contract: Contract, stage: str) -> None:
+    """Refuse a network now rather than after the stages before it."""
+    name = settings.architecture
+    if architecture_named(name).contract != contract:
+        fitting = " or ".join(n for n, entry in ARCHITECTURES.items() if entry.contract == contract)
+        raise InputError(f"Network {name} does not serve {stage}; choose {fitting}.")
+    with torch.device("meta"):  # allocates nothing
+        build_network(name, settings.options)
 
 
 def _check_folder(folder: Path, resume: bool, overwrite: bool) -> None:
