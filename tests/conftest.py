@@ -29,8 +29,11 @@ def data_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def phantom() -> tuple[Volume, Volume]:
-    """A measured stack of 9 x 64 x 64 voxels, 40 x 10 x 10 nm, and its isotropic truth."""
-    return phantom_sample((33, 64, 64), factor=4)
+    """A measured stack of 9 x 64 x 64 voxels, 40 x 10 x 10 nm, and its truth; read only."""
+    volumes = phantom_sample((33, 64, 64), factor=4)
+    for volume in volumes:
+        volume.data.flags.writeable = False  # many tests share it
+    return volumes
 
 
 @pytest.fixture(scope="session")
