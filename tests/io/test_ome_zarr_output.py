@@ -377,9 +377,7 @@ def test_levels_lie_where_their_voxels_are(tmp_path):
     output.publish({})
     group = zarr.open_group(path, mode="r")
     level = group.attrs["ome"]["multiscales"][0]["datasets"][1]
-    scale, shift = (
-        np.array(step[step["type"]]) for step in level["coordinateTransformations"]
-    )
+    scale, shift = (np.array(step[step["type"]]) for step in level["coordinateTransformations"])
     coarse = group["1"]
     for where in [(0, 0, 0), (3, 5, 7), (31, 31, 255)]:
         assert coarse[where] == pytest.approx((np.array(where) * scale + shift).sum())

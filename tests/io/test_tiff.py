@@ -110,9 +110,7 @@ def test_rgb_stack_needs_channel(tmp_path):
     tifffile.imwrite(path, data, photometric="rgb", metadata=None)
     with pytest.raises(InputError, match=r"channel axis of 3; choose one with --channel N"):
         open_volume(path, voxel_size=ANY)
-    np.testing.assert_array_equal(
-        open_volume(path, voxel_size=ANY, channel=1).read(), data[..., 1]
-    )
+    np.testing.assert_array_equal(open_volume(path, voxel_size=ANY, channel=1).read(), data[..., 1])
 
 
 def test_frames_without_slices_are_explained(tmp_path):

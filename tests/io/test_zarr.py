@@ -86,16 +86,12 @@ def test_scale_without_unit_or_without_scale_asks(tmp_path):
 @pytest.mark.parametrize("zarr_format", [2, 3])
 def test_bare_arrays_and_groups(tmp_path, zarr_format):
     zarr.create_array(store=tmp_path / "a.zarr", data=DATA, zarr_format=zarr_format)
-    np.testing.assert_array_equal(
-        open_volume(tmp_path / "a.zarr", voxel_size=ANY).read(), DATA
-    )
+    np.testing.assert_array_equal(open_volume(tmp_path / "a.zarr", voxel_size=ANY).read(), DATA)
     group = zarr.create_group(store=tmp_path / "g.zarr", zarr_format=zarr_format)
     with pytest.raises(InputError, match="holds no image"):
         open_volume(tmp_path / "g.zarr")
     group.create_array("raw", data=DATA)
-    np.testing.assert_array_equal(
-        open_volume(tmp_path / "g.zarr", voxel_size=ANY).read(), DATA
-    )
+    np.testing.assert_array_equal(open_volume(tmp_path / "g.zarr", voxel_size=ANY).read(), DATA)
     group.create_array("inner/labels", data=DATA + 1)
     group.create_array("mask", data=DATA)
     with pytest.raises(InputError, match=r"several arrays \(mask, raw\); pass one, such as"):
@@ -118,9 +114,7 @@ def test_named_dimensions_of_a_bare_array(tmp_path):
 def test_unnamed_axes(tmp_path):
     squeezed = DATA[None, None]
     zarr.create_array(store=tmp_path / "a.zarr", data=squeezed)
-    np.testing.assert_array_equal(
-        open_volume(tmp_path / "a.zarr", voxel_size=ANY).read(), DATA
-    )
+    np.testing.assert_array_equal(open_volume(tmp_path / "a.zarr", voxel_size=ANY).read(), DATA)
     zarr.create_array(store=tmp_path / "b.zarr", data=np.zeros((2, 2, 2, 2, 2, 8), np.uint8))
     with pytest.raises(InputError, match="has 6 axes; at most 5"):
         open_volume(tmp_path / "b.zarr")

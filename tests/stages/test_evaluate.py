@@ -178,9 +178,7 @@ def test_large_volumes_are_measured_in_a_central_box(monkeypatch, truth, restore
     assert isinstance(events[-1], Finished)
     report = events[-1].result
     assert (report.start, report.shape) == ((4, 5, 4), (13, 14, 14))
-    assert report.compared == (
-        "on slices 4 to 16 of 27, within the central 14 x 14 voxels (y, x)"
-    )
+    assert report.compared == ("on slices 4 to 16 of 27, within the central 14 x 14 voxels (y, x)")
     assert report.result.num_exact == report.result.num_measured == 4
     # The linear baseline of the box is a piece of the whole one.
     whole = interpolate_axial(truth[::4], AxialGrid(7, 4).positions())

@@ -96,9 +96,7 @@ def choose_shard(
         and factor * plan.shape[1] * plan.shape[2] / rate <= _LONGEST_GAP_S
     ]
     # Of equally efficient ones the largest: fewer files, and fewer waits for the disk.
-    return max(
-        fitting or [smallest], key=lambda plan: (round(plan.efficiency, 2), plan.num_voxels)
-    )
+    return max(fitting or [smallest], key=lambda plan: (round(plan.efficiency, 2), plan.num_voxels))
 
 
 def _useful(edges: list[int], length: int) -> list[int]:

@@ -112,9 +112,7 @@ class MemmapArray(LazyArray):
         self._path, self._stored, self._offset, self._order = path, dtype, offset, order
 
     def _read(self, box: Box) -> Any:
-        return np.memmap(
-            self._path, self._stored, "r", self._offset, self._shape, self._order
-        )[box]
+        return np.memmap(self._path, self._stored, "r", self._offset, self._shape, self._order)[box]
 
 
 class PlaneStack(LazyArray):

@@ -97,9 +97,7 @@ def _edges(header: Any) -> Edges:
     sampling = [int(header.mz), int(header.my), int(header.mx)]
     if not all(math.isfinite(edge) and edge > 0 for edge in cell) or min(sampling) < 1:
         return UNKNOWN_EDGES
-    z, y, x = (
-        _NM_PER_ANGSTROM * edge / num for edge, num in zip(cell, sampling, strict=True)
-    )
+    z, y, x = (_NM_PER_ANGSTROM * edge / num for edge, num in zip(cell, sampling, strict=True))
     return z, y, x
 
 

@@ -129,9 +129,7 @@ def _notes(source: Source, voxel_size: VoxelSize | None) -> list[str]:
     if voxel_size is None:
         return notes
     if not voxel_size.has_square_pixels:
-        notes.append(
-            f"The x and y voxel sizes differ ({voxel_size.x:g} and {voxel_size.y:g} nm)."
-        )
+        notes.append(f"The x and y voxel sizes differ ({voxel_size.x:g} and {voxel_size.y:g} nm).")
     if voxel_size.anisotropy < 1:
         notes.append("The axial sampling is already finer than the lateral one.")
     return notes

@@ -73,9 +73,7 @@ def halve(values: NDArray[Any], steps: tuple[int, ...]) -> NDArray[Any]:
     return to_dtype(mean, values.dtype)
 
 
-def fill_level(
-    finer: zarr.Array[Any], coarser: zarr.Array[Any], steps: tuple[int, ...]
-) -> None:
+def fill_level(finer: zarr.Array[Any], coarser: zarr.Array[Any], steps: tuple[int, ...]) -> None:
     """Write every shard of ``coarser`` once, reading ``finer`` chunk by chunk.
 
     The memory needed is one shard and the eight chunks above one of its own.

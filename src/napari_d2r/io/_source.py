@@ -138,8 +138,10 @@ def resolve_voxel_size(source: Source, override: VoxelSize | None = None) -> Vox
         for letter, edge in zip("zyx", source.edges, strict=True)
         if edge is not None
     ]
-    what = f"gives only part of its voxel size ({', '.join(known)})" if known else (
-        "has no voxel size"
+    what = (
+        f"gives only part of its voxel size ({', '.join(known)})"
+        if known
+        else ("has no voxel size")
     )
     raise InputError(f"{source.name} {what}; pass --voxel-size Z,Y,X in nm.")
 
@@ -162,9 +164,7 @@ def _position(source: Source, axis: int, letter: str, choice: int | None) -> int
             f"{where} has a {word} axis of {length}; choose one with --{word} N, counted from 0."
         )
     if not 0 <= choice < length:
-        raise InputError(
-            f"{where} has no {word} {choice}; --{word} takes 0 to {length - 1}."
-        )
+        raise InputError(f"{where} has no {word} {choice}; --{word} takes 0 to {length - 1}.")
     return choice
 
 

@@ -193,8 +193,8 @@ def _only_array(path: Path, group: zarr.Group) -> Source:
             f"{path.name}/{arrays[0]}."
         )
     groups = sorted(name for name, _ in group.groups())
-    inside = f"only groups ({', '.join(groups[:12])}); pass an image inside" if groups else (
-        "no image"
+    inside = (
+        f"only groups ({', '.join(groups[:12])}); pass an image inside" if groups else ("no image")
     )
     raise InputError(f"{path.name} is a zarr group that holds {inside}.")
 
