@@ -199,6 +199,8 @@ def _train(arguments: argparse.Namespace, cancel: CancelToken) -> Outcome:
         _print([f"models in {trained.folder}, default: {trained.default}"])
         report = {"folder": str(trained.folder), "default": trained.default}
         _write_json(arguments.json, report | {"leave_one_out_gain_db": gains})
+    else:
+        sys.stderr.write(f"the training so far is kept in {plan.folder}; go on with --resume\n")
     return outcome
 
 

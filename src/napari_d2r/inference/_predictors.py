@@ -112,7 +112,11 @@ class SequencePredictor:
 
 
 class LateralPredictor:
-    """A row network applied to XZ slices, to YZ slices, and averaged."""
+    """A row network applied to XZ slices, to YZ slices, and averaged.
+
+    YZ slices are restored upside down: a network that leans to one side along z leans
+    the other way there, and the average stands where it should.
+    """
 
     def __init__(self, network: nn.Module, halo: HaloCard | None = None) -> None:
         self.network = network.eval()
@@ -126,7 +130,10 @@ class LateralPredictor:
     ) -> Tensor:
         """Both directions, a few lateral slices at a time."""
         xz = self._restore(slab.permute(1, 0, 2), request, cancel)  # (Y, G, D, X)
-        yz = self._restore(slab.permute(2, 0, 1), request, cancel)  # (X, G, D, Y)
+        last = len(slab) - 2 - (request.first + len(request.depths) - 1)
+        mirrored = GapRequest(last, 1 - request.depths.flip(0), request.log2_gap)
+        upside_down = slab.flip(0).permute(2, 0, 1)
+        yz = self._restore(upside_down, mirrored, cancel).flip(1)  # (X, G, D, Y)
         return (xz.permute(1, 2, 0, 3) + yz.permute(1, 2, 3, 0)) / 2
 
     def _restore(self, slices: Tensor, request: GapRequest, cancel: CancelToken | None) -> Tensor:

@@ -14,6 +14,7 @@ from napari_d2r.volumes._volume import Volume
 
 # Percentiles that survive hot pixels and dropouts.
 LOW_PERCENTILE, HIGH_PERCENTILE = 0.1, 99.9
+_SAMPLE_EDGE = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,9 @@ class IntensityRange:
             If the sample is constant or holds NaN or infinite values.
         """
         picks = np.unique(np.linspace(0, volume.shape[0] - 1, max_slices).round().astype(int))
-        sample = np.stack([volume.read(z=slice(k, k + 1)) for k in picks]).astype(np.float64)
+        step = max(1, max(volume.shape[1:]) // _SAMPLE_EDGE)  # large slices are thinned out
+        slices = (volume.read(z=slice(k, k + 1))[..., ::step, ::step] for k in picks)
+        sample = np.stack(list(slices)).astype(np.float64)
         require_finite(sample, volume.name)
         low, high = np.percentile(sample, [LOW_PERCENTILE, HIGH_PERCENTILE])
         if high <= low:  # a few bright voxels on an even background are still a signal
