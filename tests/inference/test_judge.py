@@ -43,7 +43,9 @@ def test_leave_one_out_slice_by_slice(regressor, num_slices):
         with torch.no_grad():
             if isinstance(regressor, SequencePredictor):
                 taps = [others[min(max(at + step, 0), len(others) - 1)] for step in (-1, 0, 1, 2)]
-                guess = regressor.network(stack[taps][None], half, log2_gap)[0, 0]
+                upright = regressor.network(stack[taps][None], half, log2_gap)[0, 0]
+                mirrored = regressor.network(stack[taps[::-1]][None], half, log2_gap)[0, 0]
+                guess = (upright + mirrored) / 2
             else:
                 kept = stack[others]
                 xz, yz = kept.permute(1, 0, 2), kept.flip(0).permute(2, 0, 1)  # YZ upside down

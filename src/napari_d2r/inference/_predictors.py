@@ -89,7 +89,11 @@ class InterpolationPredictor:
 
 
 class SequencePredictor:
-    """Networks of AENet's contract: four slices and depths in, slices out."""
+    """Networks of AENet's contract: four slices and depths in, slices out.
+
+    Each gap is predicted as it stands and upside down, and averaged: a network that leans
+    to one side along z leans the other way there.
+    """
 
     def __init__(self, network: nn.Module, halo: HaloCard | None = None) -> None:
         self.network = network.eval()
@@ -101,13 +105,15 @@ class SequencePredictor:
         self, slab: Tensor, request: GapRequest, cancel: CancelToken | None = None
     ) -> Tensor:
         """Gap by gap; outer slices are replicated at the ends of the slab."""
-        log2_gap = torch.full((1,), request.log2_gap, device=slab.device)
+        log2_gap = torch.full((2,), request.log2_gap, device=slab.device)
         filled = []
         for offset, depths in enumerate(request.depths.to(slab)):
             stop_if_asked(cancel)
             gap = request.first + offset
             taps = torch.tensor([gap - 1, gap, gap + 1, gap + 2]).clamp(0, len(slab) - 1)
-            filled.append(self.network(slab[taps][None], depths[None], log2_gap)[0])
+            both_ways = torch.stack([slab[taps], slab[taps.flip(0)]])
+            upright, mirrored = self.network(both_ways, torch.stack([depths, 1 - depths]), log2_gap)
+            filled.append((upright + mirrored) / 2)
         return torch.stack(filled)
 
 

@@ -163,6 +163,7 @@ class ConditionalNAFNet(nn.Module):
             blocks(c, n) for c, n in zip(widths[-2::-1], config.decoder_blocks, strict=True)
         )
         self.ending = nn.Conv2d(width, config.out_channels, 3, padding=1)
+        self.to(memory_format=torch.channels_last)  # a quarter to a third faster on a CPU
 
     @property
     def stride(self) -> int:
@@ -200,7 +201,8 @@ class ConditionalNAFNet(nn.Module):
         time = self.time(t)  # (B, 4 w)
         bins = ((t - 1) * (_TIME_BINS / _NUM_TIMES)).long().clamp(0, _TIME_BINS - 1)
 
-        h = self.intro(F.pad(x, (0, -width % self.stride, 0, -height % self.stride)))
+        x = F.pad(x, (0, -width % self.stride, 0, -height % self.stride))
+        h = self.intro(x.contiguous(memory_format=torch.channels_last))
         h = h + self.stem(h, bins)  # (B, w, H, W)
         skips = []
         for blocks, down in zip(self.encoder, self.down, strict=True):

@@ -63,7 +63,8 @@ from napari_d2r.volumes import (
 
 __all__ = ["TrainPlan", "TrainedModels", "resolve_train", "run_train"]
 
-_JUDGING_EDGE = 192
+# Lateral pixels that leave-one-out looks at; sampling takes many passes for each.
+_JUDGING_EDGE, _JUDGING_EDGE_SAMPLED = 192, 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +226,8 @@ class _Training:
             halo = HaloCard(slices=slices, lateral=lateral)
             predictor = self._predictor(network, settings, halo)
         self.predictors[role] = predictor
-        self.gains[role] = gain = self._gain(predictor)
+        edge = _JUDGING_EDGE_SAMPLED if _is_diffusion(settings) else _JUDGING_EDGE
+        self.gains[role] = gain = self._gain(predictor, edge)
         size = self.plan.volume.voxel_size
         card = ModelCard(
             architecture=settings.network.architecture,
@@ -280,9 +282,9 @@ class _Training:
         scratch.replace(path)
         return torch.from_numpy(pseudo_hr).to(self.stack.device), measured
 
-    def _gain(self, predictor: AxialPredictor) -> GainOverLinear:
+    def _gain(self, predictor: AxialPredictor, edge: int) -> GainOverLinear:
         """Leave-one-out on the centre of the stack."""
-        box = centred_box(self.stack.shape, (64, _JUDGING_EDGE, _JUDGING_EDGE))
+        box = centred_box(self.stack.shape, (64, edge, edge))
         return leave_one_out(predictor, self.stack[box], self.plan.gap, self.cancel)
 
 
