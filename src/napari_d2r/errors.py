@@ -6,7 +6,18 @@ class carries the exit code that the command line returns for it.
 
 from __future__ import annotations
 
-__all__ = ["D2RError", "DiskFullError", "InputError", "ModelFileError", "TrainingError"]
+import errno
+
+__all__ = [
+    "D2RError",
+    "DiskFullError",
+    "InputError",
+    "ModelFileError",
+    "TrainingError",
+    "explain",
+]
+
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 class D2RError(Exception):
@@ -33,3 +44,20 @@ class DiskFullError(D2RError):
     """The output disk ran out of room; finished shards are kept."""
 
     exit_code = 4
+
+
+def explain(error: BaseException) -> str:
+    """One sentence for the reader about any exception that reached an edge."""
+    if isinstance(error, D2RError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "The disk is full; what is finished is kept, so free some space and go on."
+    if isinstance(error, MemoryError) or any(w in str(error).lower() for w in _OUT_OF_MEMORY):
+        return (
+            "There is not enough memory; close other programs, lower the memory budget, or choose "
+            "a smaller region."
+        )
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}." if error.filename else f"{error.strerror}."
+    first_line = str(error).strip().splitlines()[0] if str(error).strip() else "no message"
+    return f"Something unexpected went wrong ({type(error).__name__}: {first_line})."

@@ -102,6 +102,17 @@ class Finished:
     result: Any = field(default=None, compare=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """What an edge sends on when a job raised; never yielded by a job itself.
+
+    ``message`` is a sentence for the reader, ``detail`` the traceback for the log.
+    """
+
+    message: str
+    detail: str = ""
+
+
 Event = (
     Started
     | StageStarted
@@ -112,4 +123,5 @@ Event = (
     | CheckpointSaved
     | Warned
     | Finished
+    | Failed
 )

@@ -1,0 +1,83 @@
+"""A drop-down of the viewer's image layers that follows the layer list."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from napari.layers import Image
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QComboBox, QWidget
+
+
+class LayerChoice(QComboBox):
+    """Emits ``layer_changed`` with the chosen layer, or None when there is none."""
+
+    layer_changed = Signal(object)
+
+    def __init__(
+        self,
+        viewer: Any,
+        *,
+        object_name: str = "layer",
+        label: str = "Image layer",
+        optional: str = "",
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self.setObjectName(object_name)
+        self.setAccessibleName(label)
+        self.setMinimumContentsLength(12)
+        self._viewer, self._optional = viewer, optional
+        self._layers: list[Any] = []
+        self._chosen: Any = None
+        for event in ("inserted", "removed", "reordered"):
+            getattr(viewer.layers.events, event).connect(self.refill)
+        self.currentIndexChanged.connect(self._on_index)
+        self.refill()
+
+    @property
+    def layer(self) -> Any:
+        """The chosen layer, or None."""
+        return self._chosen
+
+    def choose(self, layer: Any) -> None:
+        """Choose a layer of the viewer."""
+        if layer in self._layers:
+            self.setCurrentIndex(self._layers.index(layer))
+
+    def refill(self, event: Any = None) -> None:
+        """Read the layer list again; the choice stays where it can."""
+        images = [layer for layer in self._viewer.layers if isinstance(layer, Image)]
+        self._layers = [None, *images] if self._optional else images
+        chosen = self._chosen if self._chosen in self._layers else self._first_choice()
+        was_blocked = self.blockSignals(True)
+        self.clear()
+        for layer in self._layers:
+            self.addItem(self._optional if layer is None else layer.name)
+            if layer is not None:
+                layer.events.name.disconnect(self._on_renamed)
+                layer.events.name.connect(self._on_renamed)
+        self.setCurrentIndex(self._layers.index(chosen) if chosen in self._layers else -1)
+        self.blockSignals(was_blocked)
+        self._set(chosen)
+
+    def _first_choice(self) -> Any:
+        if self._optional:
+            return None
+        active = self._viewer.layers.selection.active
+        if active in self._layers:
+            return active
+        return self._layers[-1] if self._layers else None
+
+    def _on_index(self, index: int) -> None:
+        self._set(self._layers[index] if 0 <= index < len(self._layers) else None)
+
+    def _on_renamed(self, event: Any) -> None:
+        for index, layer in enumerate(self._layers):
+            if layer is not None:
+                self.setItemText(index, layer.name)
+
+    def _set(self, layer: Any) -> None:
+        if layer is not self._chosen:
+            self._chosen = layer
+            self.layer_changed.emit(layer)

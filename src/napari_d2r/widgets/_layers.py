@@ -1,0 +1,117 @@
+"""Between napari's layers and volumes: voxel sizes in, placement out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from napari.layers import Image
+from napari.utils.transforms import Affine
+
+from napari_d2r.errors import InputError
+from napari_d2r.volumes import ArrayLike, Volume, VoxelSize
+
+METADATA = "napari_d2r"  # key of our provenance in layer.metadata
+Box = tuple[slice, slice, slice]
+_TURNED = (
+    "{name} is rotated, sheared or mirrored; reset its transform (or resample it), because slices "
+    "must be stacked along one axis."
+)
+
+
+def voxel_size_of(layer: Image) -> VoxelSize | None:
+    """Voxel edges in nm along z, y, x, or None where the layer is in pixels."""
+    edges = []
+    for scale, unit in zip(layer.scale[-3:], layer.units[-3:], strict=True):
+        if not unit.is_compatible_with("nm"):
+            return None
+        edges.append(abs(float((float(scale) * unit).to("nm").magnitude)))
+    return VoxelSize(*edges) if len(edges) == 3 else None
+
+
+def finest_data(layer: Image) -> ArrayLike:
+    """The full-resolution array of a layer, multiscale or not; nothing is read."""
+    data: ArrayLike = layer.data[0] if layer.multiscale else layer.data
+    return data
+
+
+def require_stack(layer: Any) -> None:
+    """Refuse what is not one grey stack, in words.
+
+    Raises
+    ------
+    InputError
+        For no layer, labels and other kinds, RGB, 2D, time or channel axes, and
+        transforms other than scale and translate.
+    """
+    if layer is None:
+        raise InputError("There is no image; open a stack, or one from File > Open Sample > D2R.")
+    if not isinstance(layer, Image):
+        kind = type(layer).__name__.lower()
+        raise InputError(f"{layer.name} is a {kind} layer; choose an image layer.")
+    if layer.rgb:
+        raise InputError(
+            f"{layer.name} is an RGB image; split it (Layers > Split RGB) and choose one channel."
+        )
+    if layer.ndim < 3:
+        raise InputError(f"{layer.name} is a single 2D image; a stack of slices is needed.")
+    if layer.ndim > 3:
+        raise InputError(
+            f"{layer.name} has {layer.ndim} axes; split it into stacks of three "
+            "(Layers > Split Stack) and choose one."
+        )
+    linear = np.asarray(layer.affine.linear_matrix)
+    is_turned = not np.allclose(np.asarray(layer.rotate), np.eye(3)) or np.any(
+        np.asarray(layer.shear) != 0
+    )
+    if is_turned or not np.allclose(linear, np.diag(np.diag(linear))) or np.any(layer.scale <= 0):
+        raise InputError(_TURNED.format(name=layer.name))
+
+
+def volume_of(layer: Image, voxel_size: VoxelSize) -> Volume:
+    """The volume behind a layer; lazy data stay lazy.
+
+    Raises
+    ------
+    InputError
+        As `require_stack`.
+    """
+    require_stack(layer)
+    return Volume(finest_data(layer), voxel_size, layer.name)
+
+
+def placement(
+    layer: Image, factor: float, box: Box | None = None, *, copy_contrast: bool = True
+) -> dict[str, Any]:
+    """Arguments of ``add_image`` for a result that lies on its source.
+
+    Input slice j and output slice j r share one world position, so translate stays that
+    of the source (of the region's first voxel, where only a region was computed).
+
+    Parameters
+    ----------
+    layer
+        The source.
+    factor
+        r, how many times finer the result is sampled along z.
+    box
+        The region of the source, in its voxels.
+    """
+    scale = np.array(layer.scale, float)
+    scale[0] /= factor
+    start = (0, 0, 0) if box is None else tuple(part.start or 0 for part in box)
+    first = Affine(scale=layer.scale, translate=layer.translate)(start)
+    placed = {
+        "scale": scale,
+        "translate": np.asarray(first, float),
+        "units": layer.units,
+        "axis_labels": layer.axis_labels,
+        "affine": np.asarray(layer.affine.affine_matrix),
+    }
+    if copy_contrast:
+        placed |= {
+            "contrast_limits": tuple(layer.contrast_limits),
+            "colormap": layer.colormap,
+            "gamma": layer.gamma,
+        }
+    return placed

@@ -1,0 +1,61 @@
+"""Three edges in nm, read from the layer, changed by the user, never guessed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QWidget
+
+from napari_d2r.volumes import VoxelSize
+from napari_d2r.widgets._layers import voxel_size_of
+
+_UNKNOWN = 0.0  # shown as "?"; a voxel has no zero edge
+
+
+class VoxelSizeEdit(QWidget):
+    """Emits ``changed`` when an edge changes; ``value`` is None until all three are known."""
+
+    changed = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setAccessibleName("Voxel size in nanometres")
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        self.edges = {}
+        for axis in "zyx":
+            edge = QDoubleSpinBox()
+            edge.setObjectName(f"voxel_size_{axis}")
+            edge.setAccessibleName(f"Voxel size along {axis} in nanometres")
+            edge.setToolTip(f"Distance between voxels along {axis.upper()}, in nanometres.")
+            edge.setRange(_UNKNOWN, 1e9)
+            edge.setDecimals(3)
+            edge.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
+            edge.setSpecialValueText("?")
+            edge.setPrefix(f"{axis} ")
+            edge.setKeyboardTracking(False)
+            edge.valueChanged.connect(self.changed)
+            row.addWidget(edge)
+            self.edges[axis] = edge
+        self.is_from_layer = False
+
+    @property
+    def value(self) -> VoxelSize | None:
+        """The voxel size, or None while an edge is unknown."""
+        edges = [self.edges[axis].value() for axis in "zyx"]
+        return VoxelSize(*edges) if all(edge > _UNKNOWN for edge in edges) else None
+
+    def set_value(self, size: VoxelSize | None) -> None:
+        """Show a voxel size, or question marks; emits ``changed`` once."""
+        for axis, edge in zip("zyx", size or (_UNKNOWN,) * 3, strict=True):
+            was_blocked = self.edges[axis].blockSignals(True)
+            self.edges[axis].setValue(edge)
+            self.edges[axis].blockSignals(was_blocked)
+        self.changed.emit()
+
+    def read(self, layer: Any) -> None:
+        """Take the size from a layer; a layer in pixels leaves it to the user."""
+        size = None if layer is None or layer.ndim < 3 else voxel_size_of(layer)
+        self.is_from_layer = size is not None
+        self.set_value(size)
