@@ -19,7 +19,7 @@ import tifffile
 import zarr
 
 from napari_d2r import demo
-from napari_d2r.cli import _commands, _progress, main
+from napari_d2r.cli import _progress, _train, main
 from napari_d2r.io import open_volume
 from napari_d2r.jobs import (
     CancelToken,
@@ -381,7 +381,7 @@ def test_readme_commands_run_as_written(
     text = (REPOSITORY / "README.md").read_text("utf-8")
     commands = re.findall(r"^napari-d2r (?!demo)(.+)$", text, re.MULTILINE)
     assert len(commands) >= 5
-    monkeypatch.setattr(_commands, "load_preset", lambda _: tiny_job)
+    monkeypatch.setattr(_train, "load_preset", lambda _: tiny_job)
     monkeypatch.chdir(tmp_path)
     truth = phantom_sample((33, 64, 64), factor=8)[1]
     for name, values, size in (

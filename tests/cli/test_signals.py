@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from napari_d2r.cli import _main, main
+from napari_d2r.cli import _info, main
 from napari_d2r.jobs import CancelToken, Outcome
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
@@ -75,14 +75,14 @@ def test_a_signal_asks_and_a_second_one_insists(
     before = signal.getsignal(number)
 
     def command(signals: int) -> int:
-        def runs(_: object, cancel: CancelToken) -> Outcome:
+        def runs(_: object, cancel: CancelToken, __: object) -> Outcome:
             for _ in range(signals):
                 assert signal.getsignal(number) is not before
                 os.kill(os.getpid(), number)
                 assert cancel
             return Outcome.CANCELLED
 
-        monkeypatch.setattr(_main.commands, "_info", runs)
+        monkeypatch.setattr(_info, "run_info", runs)
         return main(["info", "stack.tif"])
 
     assert command(1) == code

@@ -13,7 +13,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from napari_d2r.cli import _commands as commands
+from napari_d2r.cli._demo import add_demo
+from napari_d2r.cli._info import add_info
+from napari_d2r.cli._measure import add_evaluate, add_fsc
+from napari_d2r.cli._options import require_report_folders
+from napari_d2r.cli._progress import Reporter
+from napari_d2r.cli._super_resolve import add_super_resolve
+from napari_d2r.cli._train import add_train
 from napari_d2r.errors import D2RError
 from napari_d2r.jobs import CancelToken, Outcome
 
@@ -25,8 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     with _signals() as stop:
         try:
-            commands.require_report_folders(arguments)
-            outcome: Outcome = arguments.run(arguments, stop.token)
+            require_report_folders(arguments)
+            outcome: Outcome = arguments.run(arguments, stop.token, Reporter())
         except D2RError as error:
             return _explain(str(error), error.exit_code)
         except MemoryError:
@@ -51,15 +57,8 @@ def build_parser() -> argparse.ArgumentParser:
         prog="napari-d2r", description="Axial super-resolution of volume microscopy."
     )
     add = parser.add_subparsers(title="commands", required=True, metavar="COMMAND").add_parser
-    for build in (
-        commands.add_demo,
-        commands.add_info,
-        commands.add_train,
-        commands.add_super_resolve,
-        commands.add_evaluate,
-        commands.add_fsc,
-    ):
-        build(add)
+    for declare in (add_demo, add_info, add_train, add_super_resolve, add_evaluate, add_fsc):
+        declare(add)
     return parser
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable
 
 from tqdm import tqdm
 
@@ -19,7 +20,7 @@ _LINE_EVERY_S = 10.0
 
 
 class Reporter:
-    """Shows a job on stderr; results go to stdout and are printed by the commands."""
+    """Shows a job on stderr and its results on stdout."""
 
     def __init__(self) -> None:
         self._is_terminal = sys.stderr.isatty()
@@ -52,6 +53,11 @@ class Reporter:
         else:
             sys.stderr.write(line + "\n")
             sys.stderr.flush()
+
+    def print(self, lines: Iterable[str]) -> None:
+        """Results, one line each."""
+        sys.stdout.writelines(line + "\n" for line in lines)
+        sys.stdout.flush()
 
     def close(self) -> None:
         """Take the bar away."""

@@ -1,0 +1,98 @@
+"""``napari-d2r evaluate`` and ``fsc``: numbers about a result."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from napari_d2r.cli._options import AddParser, add_reading, add_report, open_stack
+from napari_d2r.cli._progress import Reporter
+from napari_d2r.cli._results import drain, write_json
+from napari_d2r.errors import InputError
+from napari_d2r.jobs import CancelToken, Outcome
+
+
+def add_evaluate(add: AddParser) -> None:
+    """Declare the command."""
+    parser = add(
+        "evaluate",
+        help="compare a result with an isotropic reference, or a model with linear without one",
+    )
+    parser.add_argument("result", help="what super-resolve wrote; with --model, a measured stack")
+    parser.add_argument("reference", nargs="?", help="the isotropic truth")
+    parser.add_argument("--factor", type=float, help="every R-th slice of the truth was kept")
+    parser.add_argument(
+        "--model", type=Path, help="without a reference: leave measured slices out, predict them"
+    )
+    add_reading(parser)
+    add_report(parser)
+    parser.set_defaults(run=run_evaluate)
+
+
+def add_fsc(add: AddParser) -> None:
+    """Declare the command."""
+    parser = add("fsc", help="Fourier shell correlation of two volumes")
+    parser.add_argument("first")
+    parser.add_argument("second")
+    add_reading(parser)
+    add_report(parser)
+    parser.set_defaults(run=run_fsc)
+
+
+def run_evaluate(arguments: argparse.Namespace, cancel: CancelToken, reporter: Reporter) -> Outcome:
+    """With a reference or, given a model, without one."""
+    from napari_d2r.stages.evaluate import evaluate_stream
+
+    if (arguments.reference is None) == (arguments.model is None):
+        raise InputError("evaluate takes a RESULT and a REFERENCE, or a STACK and --model FOLDER.")
+    if arguments.reference is None:
+        return _gain(arguments, cancel, reporter)
+    if arguments.factor is None:
+        raise InputError("evaluate needs --factor R: every R-th slice of the reference was kept.")
+    paths = (arguments.result, arguments.reference)
+    result, reference = (open_stack(path, arguments) for path in paths)
+    events = evaluate_stream(result, reference, factor=arguments.factor)
+    outcome, report = drain(events, reporter, cancel)
+    if outcome is not Outcome.COMPLETED:
+        return outcome
+    reporter.print([report.table()])
+    write_json(arguments.json, report.to_json())
+    if arguments.figure is not None:
+        from napari_d2r.figures import draw_evaluation
+
+        draw_evaluation(report, result, reference, arguments.figure)
+    return outcome
+
+
+def _gain(arguments: argparse.Namespace, cancel: CancelToken, reporter: Reporter) -> Outcome:
+    from napari_d2r.stages.gain import gain_stream, gain_to_json
+
+    if arguments.figure is not None:
+        raise InputError(
+            "--figure needs a reference; without one there is the sentence and --json."
+        )
+    stack = open_stack(arguments.result, arguments)
+    events = gain_stream(stack, arguments.model, factor=arguments.factor, cancel=cancel)
+    outcome, gain = drain(events, reporter)
+    if outcome is Outcome.COMPLETED:
+        reporter.print([gain.sentence()])
+        write_json(arguments.json, gain_to_json(gain))
+    return outcome
+
+
+def run_fsc(arguments: argparse.Namespace, cancel: CancelToken, reporter: Reporter) -> Outcome:
+    """Two volumes against each other."""
+    from napari_d2r.stages.fsc import fsc_stream
+
+    paths = (arguments.first, arguments.second)
+    first, second = (open_stack(path, arguments) for path in paths)
+    outcome, report = drain(fsc_stream(first, second), reporter, cancel)
+    if outcome is not Outcome.COMPLETED:
+        return outcome
+    reporter.print([report.table()])
+    write_json(arguments.json, report.to_json())
+    if arguments.figure is not None:
+        from napari_d2r.figures import draw_fsc
+
+        draw_fsc(report, arguments.figure)
+    return outcome

@@ -1,0 +1,107 @@
+"""Options that several commands share, and what they turn into."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+from napari_d2r.errors import InputError
+from napari_d2r.jobs import Device
+from napari_d2r.volumes import Volume, VoxelSize
+
+AddParser = Callable[..., argparse.ArgumentParser]
+
+STACK_HELP = "TIFF, folder of slices, OME-Zarr, zarr, HDF5, MRC or npy"
+
+
+def add_reading(parser: argparse.ArgumentParser) -> None:
+    """How a stack is read."""
+    parser.add_argument(
+        "--voxel-size", type=_voxel_size, metavar="Z,Y,X", help="in nm; overrides the file"
+    )
+    parser.add_argument("--channel", type=int, metavar="N", help="of a volume with channels")
+    parser.add_argument("--time", type=int, metavar="N", help="of a volume with time points")
+
+
+def add_running(parser: argparse.ArgumentParser) -> None:
+    """How a long job is run."""
+    add_device(parser)
+    parser.add_argument("--seed", type=int, help="default: 0")
+    parser.add_argument("--max-minutes", type=positive, help="time budget")
+    parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
+    parser.add_argument("--overwrite", action="store_true", help="replace what is there")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    parser.add_argument("--json", metavar="FILE", help="write the result as JSON; - for stdout")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Where to compute."""
+    parser.add_argument("--device", choices=get_args(Device), help="default: auto")
+
+
+def add_report(parser: argparse.ArgumentParser) -> None:
+    """Where a measurement is written."""
+    parser.add_argument("--json", metavar="FILE", help="write the report as JSON; - for stdout")
+    parser.add_argument("--figure", type=Path, metavar="FILE", help="draw it: png, pdf or svg")
+
+
+def given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Options that were given, of those that belong to the job."""
+    named = ("device", "seed", "max_minutes", *names)
+    return {name: value for name in named if (value := getattr(arguments, name)) is not None}
+
+
+def open_stack(path: str, arguments: argparse.Namespace) -> Volume:
+    """Open a volume as the reading options say."""
+    from napari_d2r.io import open_volume
+
+    return open_volume(
+        path,
+        voxel_size=arguments.voxel_size,
+        channel=arguments.channel,
+        time=arguments.time,
+    )
+
+
+def text_of(path: Path) -> str:
+    """The text of a job file."""
+    if not path.is_file():
+        raise InputError(f"There is no job file at {path}.")
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not a text file; a job is written in YAML.") from error
+
+
+def require_report_folders(arguments: argparse.Namespace) -> None:
+    """Refuse a report that could not be written, before the work and not after it."""
+    for option in ("json", "figure"):
+        target = getattr(arguments, option, None)
+        if target is None or target == "-":
+            continue
+        if Path(target).is_dir():
+            raise InputError(f"--{option} {target} is a folder; give the name of a file.")
+        folder = Path(target).resolve().parent
+        if not folder.is_dir():
+            raise InputError(f"--{option}: there is no folder {folder}; create it first.")
+
+
+def positive(text: str) -> float:
+    """An argument that is a finite number above zero."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a positive number, not {text!r}")
+    return value
+
+
+def _voxel_size(text: str) -> VoxelSize:
+    try:
+        return VoxelSize.parse(text)
+    except InputError as error:  # of a ValueError argparse would hide the sentence
+        raise argparse.ArgumentTypeError(str(error)) from error

@@ -1,0 +1,86 @@
+"""``napari-d2r super-resolve``: a stack to a finer one."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any, get_args
+
+from napari_d2r.cli._options import (
+    STACK_HELP,
+    AddParser,
+    add_reading,
+    add_running,
+    given,
+    open_stack,
+)
+from napari_d2r.cli._progress import Reporter
+from napari_d2r.cli._results import drain, write_json
+from napari_d2r.jobs import CancelToken, Outcome, SuperResolveJob
+from napari_d2r.volumes import Interpolation
+
+_BASELINES = get_args(Interpolation)
+
+
+def add_super_resolve(add: AddParser) -> None:
+    """Declare the command."""
+    parser = add("super-resolve", help="sample a stack finer along Z")
+    parser.add_argument("stack", help=STACK_HELP)
+    parser.add_argument("output", type=Path, help="*.ome.zarr or *.tif")
+    parser.add_argument(
+        "--model", help=f"folder of a trained model, or {', '.join(_BASELINES)} to interpolate"
+    )
+    parser.add_argument("--factor", type=float, help="axial factor R; default: isotropic voxels")
+    parser.add_argument(
+        "--keep-measured", action="store_true", help="round R so that every measured slice is kept"
+    )
+    parser.add_argument("--shard", type=int, help="edge of a unit of work in voxels")
+    add_reading(parser)
+    add_running(parser)
+    parser.set_defaults(run=run_super_resolve_command)
+
+
+def run_super_resolve_command(
+    arguments: argparse.Namespace, cancel: CancelToken, reporter: Reporter
+) -> Outcome:
+    """Super-resolve, or print the plan."""
+    from napari_d2r.stages.super_resolve import resolve_super_resolve, run_super_resolve
+
+    fields = given(arguments, "factor", "shard") | {"keep_measured": arguments.keep_measured}
+    if arguments.model in _BASELINES and not Path(arguments.model).exists():
+        fields["method"] = arguments.model
+    else:
+        fields["model"] = arguments.model
+    job = SuperResolveJob.checked(fields, "super-resolve")
+    keep = {"resume": arguments.resume, "overwrite": arguments.overwrite}
+    stack = open_stack(arguments.stack, arguments)
+    plan = resolve_super_resolve(job, stack, arguments.output, **keep)
+    report: dict[str, Any] = {
+        "output": str(plan.output),
+        "shape": list(plan.output_shape),
+        "voxel_size_nm": list(plan.voxel_size),
+        "factor": plan.grid.factor,
+        "shard": list(plan.shard.shape),
+        "memory_bytes": plan.memory_bytes,
+        "disk_bytes": plan.num_bytes,
+        "estimated_seconds": plan.seconds,
+        "warnings": list(plan.warnings),
+    }
+    if arguments.dry_run:
+        reporter.print((*plan.lines(), *(f"note: {warning}" for warning in plan.warnings)))
+        write_json(arguments.json, report)
+        return Outcome.COMPLETED
+    outcome, done = drain(run_super_resolve(plan, **keep, cancel=cancel), reporter)
+    if outcome is Outcome.COMPLETED:
+        voxels = done.shape[0] * done.shape[1] * done.shape[2]
+        reporter.print(
+            [
+                f"{done.path}: {' x '.join(map(str, done.shape))} voxels of {done.voxel_size}, "
+                f"{done.seconds:.1f} s, {voxels / done.seconds / 1e6:.2f} million voxels per second"
+            ]
+        )
+        write_json(arguments.json, report | {"seconds": done.seconds})
+    else:
+        sys.stderr.write(f"finished shards are kept in {done}; go on with --resume\n")
+    return outcome

@@ -1,0 +1,64 @@
+"""``napari-d2r train``: the three stages on one stack."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from napari_d2r.cli._options import (
+    STACK_HELP,
+    AddParser,
+    add_reading,
+    add_running,
+    given,
+    open_stack,
+    text_of,
+)
+from napari_d2r.cli._progress import Reporter
+from napari_d2r.cli._results import drain, write_json
+from napari_d2r.jobs import CancelToken, Outcome, TrainJob, load_preset, preset_names
+
+
+def add_train(add: AddParser) -> None:
+    """Declare the command."""
+    parser = add("train", help="learn from one anisotropic stack, without ground truth")
+    parser.add_argument("stack", help=STACK_HELP)
+    parser.add_argument("folder", type=Path, help="where the models go")
+    parser.add_argument("--preset", default="quick", help=f"{', '.join(preset_names())}")
+    parser.add_argument("--job", type=Path, metavar="YAML", help="a job file instead of a preset")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="override a field"
+    )
+    parser.add_argument("--factor", type=float, help="axial factor R; default: isotropic voxels")
+    add_reading(parser)
+    add_running(parser)
+    parser.set_defaults(run=run_train_command)
+
+
+def run_train_command(
+    arguments: argparse.Namespace, cancel: CancelToken, reporter: Reporter
+) -> Outcome:
+    """Train, or print the plan."""
+    from napari_d2r.stages.train import resolve_train, run_train
+
+    if arguments.job is not None:
+        job = TrainJob.from_yaml(text_of(arguments.job), str(arguments.job))
+    else:
+        job = load_preset(arguments.preset)
+    job = TrainJob.checked(job.override(arguments.set).model_dump() | given(arguments, "factor"))
+    keep = {"resume": arguments.resume, "overwrite": arguments.overwrite}
+    plan = resolve_train(job, open_stack(arguments.stack, arguments), arguments.folder, **keep)
+    if arguments.dry_run:
+        reporter.print((*plan.lines(), *(f"note: {warning}" for warning in plan.warnings)))
+        return Outcome.COMPLETED
+    outcome, trained = drain(run_train(plan, **keep, cancel=cancel), reporter)
+    if outcome is Outcome.COMPLETED:
+        gains = {name: gain.gain_db for name, gain in trained.gains.items()}
+        reporter.print(f"{name}: {gain.sentence()}" for name, gain in trained.gains.items())
+        reporter.print([f"models in {trained.folder}, default: {trained.default}"])
+        report = {"folder": str(trained.folder), "default": trained.default}
+        write_json(arguments.json, report | {"leave_one_out_gain_db": gains})
+    else:
+        sys.stderr.write(f"the training so far is kept in {plan.folder}; go on with --resume\n")
+    return outcome
