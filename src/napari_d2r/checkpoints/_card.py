@@ -26,6 +26,8 @@ class ModelCard(FrozenModel):
     model_config = ConfigDict(ser_json_inf_nan="strings")
 
     format_version: Literal[1] = 1
+    title: str = Field("", description="What a list calls the model; empty: its folder's name.")
+    provisional: bool = Field(False, description="Stands in for a better model to come.")
     architecture: str
     options: dict[str, Any]
     role: Literal["prior", "student"]
@@ -39,15 +41,19 @@ class ModelCard(FrozenModel):
     )
     scores: dict[str, float] = Field(description="Gains in dB over aligned linear interpolation.")
     trained_on: str = Field(description="Name of the training stack.")
-    trained_by: TrainJob
+    trained_by: TrainJob | None = Field(description="None where a script trained it.")
     seconds: float = Field(ge=0, description="Time spent in training.")
     steps: int = Field(ge=0)
     package_version: str
     weights_sha256: str = ""
     licence: str = ""
+    attribution: str = Field("", description="Whose data it learned from, and their terms.")
 
     @property
     def summary(self) -> str:
         """One line for a table or a list."""
         gains = ", ".join(f"{name} {value:+.2f}" for name, value in self.scores.items())
-        return f"{self.role} {self.architecture}, gap {self.gap:g}, {gains or 'not judged yet'}"
+        gap = f"gap {self.gap:g}"
+        if self.trained_by is None:
+            gap = "gaps {:g} to {:g}".format(*self.gap_range)
+        return f"{self.role} {self.architecture}, {gap}, {gains or 'not judged yet'}"
