@@ -83,9 +83,9 @@ class TrainJob(Job):
     max_voxels: int = Field(
         200_000_000, ge=100_000, title="Training voxels", description="More are cropped centrally."
     )
-    prior: PriorSettings | None = PriorSettings()
-    targets: TargetSettings = TargetSettings()
-    student: StudentSettings | None = StudentSettings()
+    prior: PriorSettings | None = Field(PriorSettings(), title="Stage I")
+    targets: TargetSettings = Field(TargetSettings(), title="Stage II")
+    student: StudentSettings | None = Field(StudentSettings(), title="Stage III")
 
 
 class SuperResolveJob(Job):

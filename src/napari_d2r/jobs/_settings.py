@@ -77,9 +77,9 @@ class PriorSettings(FrozenModel):
         title="Prediction",
         description="IRSDE: clean slice, or the paper's noise with its maximum-likelihood loss.",
     )
-    network: NetworkSettings = NetworkSettings(architecture="lateral")
-    optimizer: OptimizerSettings = OptimizerSettings()
-    loss: LossSettings = LossSettings(l1=0, l2=1)
+    network: NetworkSettings = Field(NetworkSettings(architecture="lateral"), title="Network")
+    optimizer: OptimizerSettings = Field(OptimizerSettings(), title="Fitting")
+    loss: LossSettings = Field(LossSettings(l1=0, l2=1), title="Losses")
     num_gaps: int = Field(8, ge=1, title="Gaps per crop", description="Rows of a crop, in gaps.")
     columns: int = Field(128, ge=16, title="Columns per crop")
 
@@ -93,7 +93,7 @@ class TargetSettings(FrozenModel):
         description="none: the raw stack (k = 1); linear: interpolated; prior: restored by stage I",
     )
     factor: int | None = Field(None, ge=1, title="k", description="None: the factor r, rounded.")
-    sampler: SamplerSettings = SamplerSettings()
+    sampler: SamplerSettings = Field(SamplerSettings(), title="Sampling")
     max_voxels: int = Field(
         20_000_000, ge=100_000, title="Size", description="Voxels of the pseudo-HR volume."
     )
@@ -102,9 +102,9 @@ class TargetSettings(FrozenModel):
 class StudentSettings(FrozenModel):
     """Stage III: the fast network that learns from lateral sequences of the pseudo-HR volume."""
 
-    network: NetworkSettings = NetworkSettings(architecture="aenet-fast")
-    optimizer: OptimizerSettings = OptimizerSettings(share=1.0)
-    loss: LossSettings = LossSettings(l1=0, l2=1)
+    network: NetworkSettings = Field(NetworkSettings(architecture="aenet-fast"), title="Network")
+    optimizer: OptimizerSettings = Field(OptimizerSettings(share=1.0), title="Fitting")
+    loss: LossSettings = Field(LossSettings(l1=0, l2=1), title="Losses")
     crop: int = Field(80, ge=16, title="Crop", description="Edge of a crop in pixels.")
     input_noise: float = Field(
         1.5,
