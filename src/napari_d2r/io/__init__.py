@@ -1,20 +1,46 @@
 """Files: the only room that opens pixels on disk, and the one that writes them."""
 
 from napari_d2r.io._disk import check_room
+from napari_d2r.io._folder import (
+    SliceFile,
+    SliceHeader,
+    odd_names,
+    odd_slices,
+    read_slice,
+    scan_slices,
+    slice_paths,
+    usual_header,
+)
 from napari_d2r.io._ome_zarr import OmeZarrOutput, Shard, create_output, interrupted_shard
-from napari_d2r.io._open import VolumeInfo, open_volume, probe
+from napari_d2r.io._open import VolumeInfo, is_slice_folder, open_source, open_volume, probe
 from napari_d2r.io._pyramid import ome_zarr_num_bytes
 from napari_d2r.io._save_tiff import save_tiff
+from napari_d2r.io._source import Edges, Source, pick_axes
+from napari_d2r.io._units import length_in_nm
 
 __all__ = [
+    "Edges",
     "OmeZarrOutput",
     "Shard",
+    "SliceFile",
+    "SliceHeader",
+    "Source",
     "VolumeInfo",
     "check_room",
     "create_output",
     "interrupted_shard",
+    "is_slice_folder",
+    "length_in_nm",
+    "odd_names",
+    "odd_slices",
     "ome_zarr_num_bytes",
+    "open_source",
     "open_volume",
+    "pick_axes",
     "probe",
+    "read_slice",
     "save_tiff",
+    "scan_slices",
+    "slice_paths",
+    "usual_header",
 ]

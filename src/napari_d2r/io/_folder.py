@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,18 @@ from napari_d2r.io._lazy import READ_ERRORS, PlaneStack
 from napari_d2r.io._source import UNKNOWN_EDGES, Edges, Source
 from napari_d2r.io._tiff import read_tiff
 
-__all__ = ["natural_key", "read_folder"]
+__all__ = [
+    "SliceFile",
+    "SliceHeader",
+    "natural_key",
+    "odd_names",
+    "odd_slices",
+    "read_folder",
+    "read_slice",
+    "scan_slices",
+    "slice_paths",
+    "usual_header",
+]
 
 _TIFF_SUFFIXES = (".tif", ".tiff")
 _SLICE_SUFFIXES = (*_TIFF_SUFFIXES, ".png")
@@ -25,7 +38,7 @@ _PNG_CHANNELS = {"L": 0, "I;16": 0, "I;16B": 0, "I": 0, "LA": 2, "RGB": 3, "RGBA
 
 
 @dataclass(frozen=True, slots=True)
-class _Slice:
+class SliceHeader:
     """What the header of one file says. ``axes`` is YX, or YXC for colour."""
 
     shape: tuple[int, ...]
@@ -36,20 +49,29 @@ class _Slice:
     def __str__(self) -> str:
         return f"{' x '.join(map(str, self.shape))} {self.dtype.name}"
 
+    def fits(self, other: SliceHeader) -> bool:
+        """Whether both can be slices of one stack."""
+        return (self.shape, self.dtype) == (other.shape, other.dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class SliceFile:
+    """One file of a folder: its header, or the sentence that says why there is none."""
+
+    path: Path
+    header: SliceHeader | None
+    problem: str = ""
+
 
 class SliceFiles(PlaneStack):
     """Files as slices along Z; each is opened when it is read."""
 
-    def __init__(self, folder: Path, names: tuple[str, ...], first: _Slice) -> None:
+    def __init__(self, folder: Path, names: tuple[str, ...], first: SliceHeader) -> None:
         super().__init__((len(names),), first.shape, first.dtype, folder.name)
         self._folder, self._names = folder, names
 
     def _decode(self, index: int) -> NDArray[Any]:
-        path = self._folder / self._names[index]
-        if path.suffix.lower() in _TIFF_SUFFIXES:
-            return np.asarray(read_tiff(path).data[...])
-        with _open_png(path) as image:
-            return np.asarray(image.convert("RGB") if image.mode == "P" else image, self.dtype)
+        return _pixels(self._folder / self._names[index])
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
@@ -68,8 +90,36 @@ def read_folder(folder: Path) -> Source:
     Raises
     ------
     InputError
-        If there is no slice, or slices differ in size, type or format: the first that does
-        is named.
+        If there is no slice, or slices differ in size, type or format: those that do are
+        named.
+    """
+    slices = slice_paths(folder)
+    scanned = list(scan_slices(slices))
+    for entry in scanned:
+        if entry.problem:
+            raise InputError(entry.problem)
+    first = usual_header(scanned)
+    assert first is not None  # there is a slice, and none has a problem
+    odd = odd_slices(scanned, first)
+    if odd:
+        raise InputError(
+            f"{folder.name} mixes slices: {odd_names(odd)}, but the other "
+            f"{len(scanned) - len(odd)} are {first}; convert the odd ones or move them away, so "
+            "that all are alike."
+        )
+    kind = "PNG" if slices[0].suffix.lower() == ".png" else "TIFF"
+    edges = scanned[0].header.edges if scanned[0].header else UNKNOWN_EDGES
+    data = SliceFiles(folder, tuple(path.name for path in slices), first)
+    return Source(folder.name, f"folder of {kind} slices", data, f"Z{first.axes}", edges)
+
+
+def slice_paths(folder: Path) -> list[Path]:
+    """The slices of a folder in natural order, not yet opened.
+
+    Raises
+    ------
+    InputError
+        If there is none, TIFF and PNG are mixed, or other images lie among them.
     """
     files = sorted(
         (path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")),
@@ -84,25 +134,75 @@ def read_folder(folder: Path) -> Source:
     slices = [path for path in files if path.suffix.lower() in _SLICE_SUFFIXES]
     if not slices:
         raise InputError(f"{folder.name} is a folder without TIFF or PNG slices.")
-    first = _describe(slices[0])
-    kind = "PNG" if slices[0].suffix.lower() == ".png" else "TIFF"
     for path in slices[1:]:
-        if (path.suffix.lower() == ".png") != (kind == "PNG"):
+        if (path.suffix.lower() == ".png") != (slices[0].suffix.lower() == ".png"):
             raise InputError(
                 f"{folder.name} mixes TIFF and PNG files ({slices[0].name}, {path.name}); "
                 "keep one kind."
             )
-        here = _describe(path)
-        if (here.shape, here.dtype) != (first.shape, first.dtype):
-            raise InputError(
-                f"{folder.name} mixes slices: {path.name} is {here}, but {slices[0].name} is "
-                f"{first}; all must be alike."
-            )
-    data = SliceFiles(folder, tuple(path.name for path in slices), first)
-    return Source(folder.name, f"folder of {kind} slices", data, f"Z{first.axes}", first.edges)
+    return slices
 
 
-def _describe(path: Path) -> _Slice:
+def scan_slices(paths: list[Path]) -> Iterator[SliceFile]:
+    """Read the header of one file after another; a bad file is told, not raised."""
+    for path in paths:
+        try:
+            yield SliceFile(path, _describe(path))
+        except InputError as error:
+            yield SliceFile(path, None, str(error))
+
+
+def usual_header(scanned: list[SliceFile]) -> SliceHeader | None:
+    """Header of the first file of the kind that most files are of; None without any."""
+    kinds = Counter((one.header.shape, one.header.dtype) for one in scanned if one.header)
+    if not kinds:
+        return None
+    usual = kinds.most_common(1)[0][0]
+    return next(
+        one.header
+        for one in scanned
+        if one.header and (one.header.shape, one.header.dtype) == usual
+    )
+
+
+def odd_slices(scanned: list[SliceFile], usual: SliceHeader) -> list[SliceFile]:
+    """The readable files that differ from ``usual`` in size or type."""
+    return [one for one in scanned if one.header is not None and not one.header.fits(usual)]
+
+
+def odd_names(odd: list[SliceFile], most: int = 4) -> str:
+    """Name the odd ones with what they are: ``7.tif is 6 x 8 uint8, and 3 more``."""
+    named = [f"{one.path.name} is {one.header}" for one in odd[:most]]
+    if len(odd) > most:
+        named.append(f"and {len(odd) - most} more differ")
+    return ", ".join(named)
+
+
+def read_slice(path: Path) -> NDArray[Any]:
+    """Pixels of one file, (Y, X) or with colours (Y, X, C).
+
+    Raises
+    ------
+    InputError
+        If the file is damaged.
+    """
+    try:
+        return _pixels(path)
+    except InputError:
+        raise
+    except (*READ_ERRORS, SyntaxError) as error:
+        raise InputError(f"{path.name} cannot be read to its end ({error}).") from error
+
+
+def _pixels(path: Path) -> NDArray[Any]:
+    if path.suffix.lower() in _TIFF_SUFFIXES:
+        return np.asarray(read_tiff(path).data[...])
+    with _open_png(path) as image:
+        dtype = np.dtype("u2" if image.mode.startswith("I") else "u1")
+        return np.asarray(image.convert("RGB") if image.mode == "P" else image, dtype)
+
+
+def _describe(path: Path) -> SliceHeader:
     if path.suffix.lower() == ".png":
         return _describe_png(path)
     found = read_tiff(path)
@@ -112,7 +212,7 @@ def _describe(path: Path) -> _Slice:
             f"{path.name} is a stack of its own ({axes} {shape}), not a slice; pass the file, or "
             "move it out of the folder."
         )
-    return _Slice(shape, np.dtype(found.data.dtype), axes, (None, *found.edges[1:]))
+    return SliceHeader(shape, np.dtype(found.data.dtype), axes, (None, *found.edges[1:]))
 
 
 def _open_png(path: Path) -> PngImageFile:
@@ -120,7 +220,7 @@ def _open_png(path: Path) -> PngImageFile:
     return PngImageFile(path)
 
 
-def _describe_png(path: Path) -> _Slice:
+def _describe_png(path: Path) -> SliceHeader:
     try:
         with _open_png(path) as image:
             mode, (width, height) = image.mode, image.size
@@ -131,4 +231,4 @@ def _describe_png(path: Path) -> _Slice:
     channels = _PNG_CHANNELS[mode]
     dtype = np.dtype("u2" if mode.startswith("I") else "u1")
     shape = (height, width, channels) if channels else (height, width)
-    return _Slice(shape, dtype, "YXC" if channels else "YX")
+    return SliceHeader(shape, dtype, "YXC" if channels else "YX")

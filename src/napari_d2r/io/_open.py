@@ -19,7 +19,7 @@ from napari_d2r.io._tiff import read_tiff
 from napari_d2r.io._zarr import is_zarr, read_zarr
 from napari_d2r.volumes import SUPPORTED_DTYPES, Volume, VoxelSize
 
-__all__ = ["VolumeInfo", "open_volume", "probe"]
+__all__ = ["VolumeInfo", "is_slice_folder", "open_source", "open_volume", "probe"]
 
 _TIFF = (".tif", ".tiff", ".btf", ".tf8")
 _HDF5 = (".h5", ".hdf5", ".hdf")
@@ -88,7 +88,7 @@ def open_volume(
         If the path is missing, damaged or of an unknown kind; the image is 2D, or of an
         unsupported dtype; an axis is not chosen; or the voxel size is unknown.
     """
-    source = _read(path)
+    source = open_source(path)
     data = pick_axes(source, channel=channel, time=time)
     _require_dtype(source)
     return Volume(data, resolve_voxel_size(source, voxel_size), source.name, _location(path))
@@ -102,7 +102,7 @@ def probe(path: str | Path) -> VolumeInfo:
     InputError
         If the path is missing, damaged or of an unknown kind.
     """
-    source = _read(path)
+    source = open_source(path)
     shape = tuple(int(length) for length in source.data.shape)
     z, y, x = source.edges
     known = z is not None and y is not None and x is not None
@@ -149,8 +149,21 @@ def _location(path: str | Path) -> Path:
     return Path(match["file"] if match else path)
 
 
-def _read(path: str | Path) -> Source:
-    """Find the reader by what the path is, then by its suffix."""
+def is_slice_folder(path: str | Path) -> bool:
+    """Whether a path is read as a folder of 2D slices."""
+    return Path(path).is_dir() and not is_zarr(Path(path))
+
+
+def open_source(path: str | Path) -> Source:
+    """Open a file as it is stored: all its axes, and the voxel edges that it states.
+
+    For those who ask before they choose; `open_volume` gives what the engine works on.
+
+    Raises
+    ------
+    InputError
+        If the path is missing, damaged or of an unknown kind.
+    """
     location, match = _location(path), _HDF5_DATASET.match(str(path))
     if not location.exists():
         raise InputError(f"{location} does not exist.")

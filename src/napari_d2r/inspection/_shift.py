@@ -1,0 +1,150 @@
+"""Slices that are displaced against their neighbours, by phase correlation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+from napari_d2r.inspection._findings import Finding, Label, listed
+
+__all__ = ["ShiftWatch"]
+
+_EDGE = 256  # side of the square that is compared
+_MIN_EDGE = 48
+_MIN_STEP = 4.0  # of its pixels; less is common between honest slices
+# By which the correlation must rise once the shift is undone, and what it must then be:
+# sections 50 nm apart rise by 0.2 where nothing but the tissue runs askew.
+_GAIN, _ALIKE = 0.25, 0.35
+_RETURN = 2.5  # how exactly a single displaced slice is followed by the way back
+
+Image = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """From the slice before to slice ``index``, the image moves by (y, x) pixels."""
+
+    index: int
+    y: float
+    x: float
+
+
+@dataclass(slots=True)
+class ShiftWatch:
+    """Takes slices one after another and keeps the large, certain displacements.
+
+    The middle of each slice is thinned to at most 256 x 256 pixels. A step counts only if
+    undoing it makes the two slices much more alike.
+    """
+
+    _last: tuple[int, Image, NDArray[np.complex64]] | None = None
+    _steps: list[_Step] = field(default_factory=list)
+
+    def add(self, index: int, plane: NDArray[Any]) -> None:
+        """Look at slice ``index`` of shape (Y, X), without bar and borders."""
+        small, factor = _middle(plane)
+        if min(small.shape) < _MIN_EDGE:
+            return
+        spectrum = fft.rfft2(small * _window(small.shape)).astype(np.complex64)
+        if self._last is not None and self._last[1].shape == small.shape:
+            before, known = self._last[1:]
+            y, x = _displacement(known, spectrum, small.shape)
+            undone = _correlation(before, small, y, x)
+            gain = undone - _correlation(before, small, 0, 0)
+            certain = max(abs(y), abs(x)) >= _MIN_STEP and gain >= _GAIN and undone >= _ALIKE
+            if certain:
+                self._steps.append(_Step(index, y * factor, x * factor))
+        self._last = index, small, spectrum
+
+    def findings(self, label: Label) -> list[Finding]:
+        """Kind ``shift``: one for single displaced slices, one for steps that stay."""
+        single, lasting = [], []
+        steps = list(self._steps)
+        while steps:
+            step = steps.pop(0)
+            following = steps[0] if steps and steps[0].index == step.index + 1 else None
+            back = following and max(abs(step.y + following.y), abs(step.x + following.x))
+            if back is not None and back <= _RETURN:
+                single.append(step)
+                steps.pop(0)
+            else:
+                lasting.append(step)
+        found = []
+        if single:
+            found.append(
+                Finding(
+                    "shift",
+                    "warning",
+                    f"{_described(single, label)} {'is' if len(single) == 1 else 'are'} displaced "
+                    "against both neighbours; align the stack first, or the gaps around are "
+                    "blurred.",
+                    tuple(step.index for step in single),
+                )
+            )
+        if lasting:
+            found.append(
+                Finding(
+                    "shift",
+                    "warning",
+                    f"From {_described(lasting, label)} on, the image is displaced against the "
+                    "slices before; align the stack first, or the gap there is blurred.",
+                    tuple(step.index for step in lasting),
+                )
+            )
+        return found
+
+
+def _described(steps: list[_Step], label: Label) -> str:
+    return listed(
+        [f"{label(s.index)} (by {abs(s.y):.0f} rows and {abs(s.x):.0f} columns)" for s in steps]
+    )
+
+
+def _middle(plane: NDArray[Any]) -> tuple[Image, int]:
+    """The middle square, averaged over blocks of ``factor`` pixels, of mean 0."""
+    factor = max(1, min(plane.shape) // (_EDGE + _EDGE // 4))
+    edge = [min(_EDGE, length // factor) * factor for length in plane.shape]
+    y, x = ((length - size) // 2 for length, size in zip(plane.shape, edge, strict=True))
+    part = plane[y : y + edge[0], x : x + edge[1]].astype(np.float32)
+    blocks = part.reshape(edge[0] // factor, factor, edge[1] // factor, factor)
+    small: Image = blocks.mean((1, 3), dtype=np.float32)
+    return small - small.mean(dtype=np.float32), factor
+
+
+def _window(shape: tuple[int, ...]) -> Image:
+    y, x = (np.hanning(length).astype(np.float32) for length in shape)
+    window: Image = y[:, None] * x
+    return window
+
+
+def _displacement(
+    before: NDArray[np.complex64], here: NDArray[np.complex64], shape: tuple[int, ...]
+) -> tuple[float, float]:
+    """Peak of the phase correlation, low frequencies only, as (y, x)."""
+    cross = here * before.conj()
+    cross /= np.abs(cross) + np.float32(1e-6)
+    y = fft.fftfreq(shape[0])[:, None].astype(np.float32)
+    x = fft.rfftfreq(shape[1]).astype(np.float32)
+    peak = fft.irfft2(cross * np.exp(-(y**2 + x**2) / np.float32(2 * 0.1**2)), shape)
+    where = np.unravel_index(int(peak.argmax()), peak.shape)
+    dy, dx = (
+        at - length if at > length // 2 else at for at, length in zip(where, shape, strict=True)
+    )
+    return float(dy), float(dx)
+
+
+def _correlation(before: Image, here: Image, y: float, x: float) -> float:
+    """Pearson correlation of the overlap, once ``here`` is moved back by (y, x)."""
+    dy, dx = int(y), int(x)
+    height, width = before.shape
+    a = before[max(0, -dy) : height - max(0, dy), max(0, -dx) : width - max(0, dx)]
+    b = here[max(0, dy) : height - max(0, -dy), max(0, dx) : width - max(0, -dx)]
+    if min(a.shape) < _MIN_EDGE // 2:
+        return -1.0
+    a, b = a - a.mean(), b - b.mean()
+    norm = float(np.sqrt((a * a).sum() * (b * b).sum()))
+    return float((a * b).sum()) / norm if norm > 0 else 0.0

@@ -1,0 +1,73 @@
+"""Volumes that are open already, and no alarm without a cause."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import zarr
+
+from napari_d2r.inspection import Inspection, inspect_stream, inspect_volume
+from napari_d2r.io import open_volume
+from napari_d2r.jobs import Finished
+from napari_d2r.samples import make_phantom
+from napari_d2r.volumes import Volume, VoxelSize
+
+SIZE = VoxelSize(80, 10, 10)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "fib25/fib25_training_sample1.tif",
+        "fib25/fib25_training_sample2.tif",
+        "epfl/epfl_train_crop.tif",
+        "vnc_sstem/vnc_stack2_crop.tif",
+        "isbi2012/isbi2012_train.tif",
+        "light/xyz_8bit__chromosomes.tif",
+        "light/ovule_1135.h5:/raw",
+    ],
+)
+def test_clean_volumes_raise_no_alarm(data_dir, path):
+    assert inspect_volume(open_volume(data_dir / path, voxel_size=SIZE)) == ()
+
+
+@pytest.mark.parametrize("make", [np.asarray, zarr.array])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_an_array_in_memory_or_in_chunks(make, dtype):
+    values = make_phantom((20, 80, 100)).astype(dtype)
+    values[:, :6] = 0
+    values[9] = values[8]
+    found = inspect_volume(Volume(make(values), SIZE))
+    assert [one.kind for one in found] == ["border", "repeated"]
+    assert found[1].sentence.startswith("Slice 9 shows exactly the same image as slice 8")
+
+
+def test_what_cannot_be_used():
+    values = make_phantom((20, 80, 100)).astype(np.float32)
+    values[7, 3, 3] = np.nan
+    (found,) = inspect_volume(Volume(values, SIZE))
+    assert (found.kind, found.severity, found.slices) == ("non-finite", "blocks", (7,))
+    (found,) = inspect_volume(Volume(values[:3], VoxelSize(10, 10, 10)))
+    assert (found.kind, found.severity) == ("short", "blocks")
+
+
+def test_dark_ground_is_no_data_bar():
+    rng = np.random.default_rng(0)
+    values = np.zeros((16, 120, 120), np.uint8)
+    values[:, 40:80, 40:80] = rng.integers(0, 200, (16, 40, 40))
+    (_, box), found = result(values)
+    assert [one.kind for one in found] == ["border"]
+    assert box == (slice(40, 80), slice(40, 80))
+
+
+def test_an_empty_stack_is_all_empty():
+    _, found = result(np.zeros((8, 64, 64), np.uint8))
+    assert [one.kind for one in found] == ["empty"]
+
+
+def result(values):
+    *_, event = inspect_stream(Volume(values, SIZE))
+    assert isinstance(event, Finished)
+    inspection: Inspection = event.result
+    box = inspection.suggested_box
+    return (box and box[0], box and box[1:]), inspection.findings
