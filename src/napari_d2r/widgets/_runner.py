@@ -85,6 +85,7 @@ class JobRunner(QObject):
 
     def _on_passed(self, event: Event | None) -> None:
         if event is None:
+            self._thread.join()  # it has nothing left to do, and must not outlive this object
             self.ended.emit()
         else:
             self.told.emit(event)
@@ -134,8 +135,10 @@ class JobKeeper(QObject):
 
 
 def keeper_of(widget: QWidget) -> JobKeeper:
-    """The keeper of the window that a widget is docked in."""
-    window = widget.window()
+    """The keeper of the window that a widget is docked in, floating or not."""
+    window = widget
+    while (parent := window.parentWidget()) is not None:
+        window = parent
     found = window.findChild(QObject, _KEEPER)
     return found if isinstance(found, JobKeeper) else JobKeeper(window)
 
