@@ -1,0 +1,307 @@
+"""A form made from the schema of a pydantic model: what a job can say, a form can show."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from typing import Any, Protocol
+
+import yaml
+from pydantic import BaseModel
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QFormLayout,
+    QGroupBox,
+    QHBoxLayout,
+    QLineEdit,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_d2r.errors import InputError
+from napari_d2r.widgets._number_box import ChoiceBox, IntegerBox, NumberBox
+
+_MOST_INTEGER = 2**31 - 1
+_MOST_NUMBER = 1e12
+_LEAST_STEP = 1e-12  # between an exclusive limit and the first number that is allowed
+_AUTOMATIC = "automatic"
+
+Schema = Mapping[str, Any]
+
+
+class Field(Protocol):
+    """One control, or a group of them: a widget, and plain values in and out."""
+
+    widget: QWidget
+
+    def get(self) -> Any: ...
+    def set(self, value: Any) -> None: ...
+
+
+class SchemaForm(QWidget):
+    """One control for each field of a model, groups for the models inside it.
+
+    The object name of a control is the name of its field, such as
+    ``prior.optimizer.batch``: that which ``--set`` takes. ``changed`` comes when the user,
+    or `set_values`, changes anything.
+
+    Parameters
+    ----------
+    model
+        Whose titles, descriptions, ranges and choices are shown.
+    leave_out
+        Fields of the top level that are shown elsewhere.
+    """
+
+    changed = Signal()
+
+    def __init__(
+        self,
+        model: type[BaseModel],
+        leave_out: Collection[str] = (),
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        schema = model.model_json_schema()
+        self._quiet = False
+        builder = _Builder(schema.get("$defs", {}), self._on_change)
+        shown = {k: v for k, v in schema["properties"].items() if k not in leave_out}
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        self._fields, layout = builder.fields(shown, "")
+        column.addLayout(layout)
+
+    def values(self) -> dict[str, Any]:
+        """Plain values of every field, as a job file would hold them.
+
+        Raises
+        ------
+        InputError
+            Where a text is not what it should be.
+        """
+        return {name: field.get() for name, field in self._fields.items()}
+
+    def set_values(self, values: Mapping[str, Any]) -> None:
+        """Show these values; fields that are not named stay as they are."""
+        self._quiet = True
+        for name, field in self._fields.items():
+            if name in values:
+                field.set(values[name])
+        self._quiet = False
+        self.changed.emit()
+
+    def _on_change(self, *_: object) -> None:
+        if not self._quiet:
+            self.changed.emit()
+
+
+class _Builder:
+    """Turns schemas into fields."""
+
+    def __init__(self, definitions: Schema, on_change: Any) -> None:
+        self._definitions, self._on_change = definitions, on_change
+
+    def fields(self, properties: Schema, prefix: str) -> tuple[dict[str, Field], QFormLayout]:
+        """A field for each property, in rows."""
+        layout = QFormLayout()
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
+        layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        fields = {}
+        for name, schema in properties.items():
+            field = fields[name] = self.field(schema, f"{prefix}{name}")
+            if isinstance(field, _Group):
+                layout.addRow(field.widget)
+            else:
+                layout.addRow(schema.get("title", name), field.widget)
+        return fields, layout
+
+    def field(self, schema: Schema, path: str) -> Field:
+        """The field for one property."""
+        options = [s for s in schema.get("anyOf", [schema]) if s.get("type") != "null"]
+        is_optional = len(options) < len(schema.get("anyOf", [schema]))
+        inner = {**schema, **self._resolved(options[0])}
+        inner |= {key: schema[key] for key in ("title", "description") if key in schema}
+        if "properties" in inner:
+            return self._group(inner, path, is_optional)
+        field = self._control(inner)
+        self._name(field, inner, path)
+        return _Optional(field, inner, path, self._on_change) if is_optional else field
+
+    def _resolved(self, schema: Schema) -> Schema:
+        found: Schema = (schema.get("allOf") or [schema])[0]
+        if "$ref" in found:
+            return self._definitions[found["$ref"].rsplit("/", 1)[-1]]
+        return found
+
+    def _group(self, schema: Schema, path: str, is_optional: bool) -> Field:
+        fields, layout = self.fields(schema["properties"], f"{path}.")
+        box = QGroupBox(schema.get("title", path))
+        box.setObjectName(path)
+        box.setAccessibleName(schema.get("title", path))
+        box.setToolTip(_rich(schema.get("description", "")))
+        column = QVBoxLayout(box)
+        column.setContentsMargins(6, 2, 2, 2)
+        column.addLayout(layout)
+        if is_optional:
+            box.setCheckable(True)
+            box.toggled.connect(self._on_change)
+        return _Group(box, fields, is_optional)
+
+    def _control(self, schema: Schema) -> Field:
+        if "enum" in schema:
+            return _Choice(schema["enum"], self._on_change)
+        match schema.get("type"):
+            case "boolean":
+                return _Tick(self._on_change)
+            case "integer":
+                return _Integer(schema, self._on_change)
+            case "number":
+                return _Number(schema, self._on_change)
+            case "object":
+                return _Text(self._on_change, is_yaml=True)
+        return _Text(self._on_change)
+
+    def _name(self, field: Field, schema: Schema, path: str) -> None:
+        title, description = schema.get("title", path), schema.get("description", "")
+        field.widget.setObjectName(path)
+        field.widget.setAccessibleName(title)
+        field.widget.setAccessibleDescription(description)
+        field.widget.setToolTip(_rich(description or f"{title}: {path}"))
+
+
+class _Group:
+    """Fields of a model inside the model; unticked means none."""
+
+    def __init__(self, box: QGroupBox, fields: Mapping[str, Field], is_optional: bool) -> None:
+        self.widget: QGroupBox = box
+        self._fields, self._is_optional = fields, is_optional
+
+    def get(self) -> Any:
+        if self._is_optional and not self.widget.isChecked():
+            return None
+        return {name: field.get() for name, field in self._fields.items()}
+
+    def set(self, value: Any) -> None:
+        if self._is_optional:
+            self.widget.setChecked(value is not None)
+        for name, field in self._fields.items():
+            if value is not None and name in value:
+                field.set(value[name])
+
+
+class _Optional:
+    """A control that may be left to the program."""
+
+    def __init__(self, field: Field, schema: Schema, path: str, on_change: Any) -> None:
+        self._field = field
+        self.widget = QWidget()
+        row = QHBoxLayout(self.widget)
+        row.setContentsMargins(0, 0, 0, 0)
+        self._automatic = QCheckBox(_AUTOMATIC)
+        self._automatic.setObjectName(f"{path}.automatic")
+        self._automatic.setAccessibleName(f"{schema.get('title', path)}: {_AUTOMATIC}")
+        self._automatic.setToolTip(_rich(schema.get("description", "")))
+        self._automatic.toggled.connect(field.widget.setDisabled)
+        self._automatic.toggled.connect(on_change)
+        row.addWidget(self._automatic)
+        row.addWidget(field.widget, 1)
+
+    def get(self) -> Any:
+        return None if self._automatic.isChecked() else self._field.get()
+
+    def set(self, value: Any) -> None:
+        self._automatic.setChecked(value is None)
+        if value is not None:
+            self._field.set(value)
+
+
+class _Choice:
+    def __init__(self, choices: list[str], on_change: Any) -> None:
+        self.widget = ChoiceBox()
+        self.widget.addItems([str(choice) for choice in choices])
+        self.widget.currentIndexChanged.connect(on_change)
+
+    def get(self) -> str:
+        return str(self.widget.currentText())
+
+    def set(self, value: Any) -> None:
+        self.widget.setCurrentText(str(value))
+
+
+class _Tick:
+    def __init__(self, on_change: Any) -> None:
+        self.widget = QCheckBox()
+        self.widget.toggled.connect(on_change)
+
+    def get(self) -> bool:
+        return bool(self.widget.isChecked())
+
+    def set(self, value: Any) -> None:
+        self.widget.setChecked(bool(value))
+
+
+class _Integer:
+    def __init__(self, schema: Schema, on_change: Any) -> None:
+        self.widget = IntegerBox()
+        low = schema.get("minimum", schema.get("exclusiveMinimum", -_MOST_INTEGER - 1) + 1)
+        high = schema.get("maximum", schema.get("exclusiveMaximum", _MOST_INTEGER + 1) - 1)
+        self.widget.setRange(low, high)
+        self.widget.valueChanged.connect(on_change)
+
+    def get(self) -> int:
+        return int(self.widget.value())
+
+    def set(self, value: Any) -> None:
+        self.widget.setValue(value)
+
+
+class _Number:
+    def __init__(self, schema: Schema, on_change: Any) -> None:
+        self.widget = NumberBox()
+        low = schema.get("minimum", schema.get("exclusiveMinimum", -_MOST_NUMBER) + _LEAST_STEP)
+        high = schema.get("maximum", schema.get("exclusiveMaximum", _MOST_NUMBER) - _LEAST_STEP)
+        self.widget.setRange(low, high)
+        self.widget.valueChanged.connect(on_change)
+
+    def get(self) -> float:
+        return float(self.widget.value())
+
+    def set(self, value: Any) -> None:
+        self.widget.setValue(value)
+
+
+class _Text:
+    """A word, or plain values as YAML in one line."""
+
+    def __init__(self, on_change: Any, *, is_yaml: bool = False) -> None:
+        self.widget = QLineEdit()
+        self._is_yaml = is_yaml
+        self.widget.editingFinished.connect(on_change)
+        if is_yaml:
+            self.widget.setPlaceholderText("{widths: [24, 48]}")
+
+    def get(self) -> Any:
+        text = self.widget.text().strip()
+        if not self._is_yaml:
+            return text
+        try:
+            values = yaml.safe_load(text or "{}")
+        except yaml.YAMLError:
+            values = None
+        if not isinstance(values, dict):
+            name = self.widget.objectName()
+            raise InputError(f"{name}: write it like {{widths: [24, 48]}}, not {text!r}.")
+        return values
+
+    def set(self, value: Any) -> None:
+        text = json.dumps(value) if self._is_yaml and value else "" if self._is_yaml else str(value)
+        self.widget.setText(text)
+        self.widget.setCursorPosition(0)
+
+
+def _rich(text: str) -> str:
+    """A tooltip that Qt wraps, which it does not do with plain text."""
+    plain = text.replace("&", "&amp;").replace("<", "&lt;").replace("\n", " ")
+    return f"<qt>{plain}</qt>" if plain else ""
