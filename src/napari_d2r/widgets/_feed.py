@@ -24,6 +24,8 @@ class LayerFeed(QObject):
         Numpy or zarr, (Z, Y, X); dask would go on showing stale blocks.
     name, metadata, placed
         Of the layer; ``placed`` is what `placement` returns.
+    layer
+        One to go on with, instead of a new one.
     """
 
     removed = Signal()
@@ -36,11 +38,17 @@ class LayerFeed(QObject):
         name: str,
         metadata: dict[str, Any],
         placed: dict[str, Any],
+        layer: Image | None = None,
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
         self._viewer = viewer
-        self.layer: Image = viewer.add_image(array, name=name, metadata=metadata, **placed)
+        if layer is None:
+            layer = viewer.add_image(array, name=name, metadata=metadata, **placed)
+        else:
+            layer.data = array
+            layer.metadata |= metadata
+        self.layer: Image = layer
         self._visible_change = False
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)

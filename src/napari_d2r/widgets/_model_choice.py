@@ -1,0 +1,141 @@
+"""A drop-down of models: bundled, trained here, from a folder, and plain interpolation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QSizePolicy, QWidget
+
+from napari_d2r.jobs import CancelToken, Event, Finished, Outcome
+from napari_d2r.widgets._latest import Latest
+from napari_d2r.widgets._models import model_list, models_changed
+
+_BUNDLED = {"name": "Bundled model", "fields": {}, "note": ""}
+_BASELINES = [
+    {
+        "name": f"{kind.capitalize()} interpolation",
+        "fields": {"method": kind},
+        "note": "A baseline: nothing is restored, and nothing can be made up.",
+    }
+    for kind in ("linear", "cubic")
+]
+_FOLDER = "Choose a folder…"
+
+
+class ModelChoice(QComboBox):
+    """Emits ``changed``; ``fields`` are those of a SuperResolveJob.
+
+    The list is read in a thread. ``note`` is a label about the chosen model, for the form.
+    """
+
+    changed = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("model")
+        self.setAccessibleName("Model")
+        self.setToolTip(
+            "What fills the space between slices: a trained network, or plain interpolation "
+            "to compare it with."
+        )
+        self.setMinimumContentsLength(12)
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.note = QLabel()
+        self.note.setObjectName("model_note")
+        self.note.setAccessibleName("About the model")
+        self.note.setWordWrap(True)
+        self.note.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        self._entries: list[dict[str, Any]] = [_BUNDLED, *_BASELINES]
+        self._current = _BUNDLED
+        self._show_entries()
+        self.currentIndexChanged.connect(self._on_index)
+        self._reader = Latest("list of models", _read_models, self)
+        self._reader.answered.connect(self._on_models)
+        models_changed.connect(self.refill)
+        self.refill()
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Of the job: ``method``, ``model``, or none for the bundled model."""
+        return dict(self._current["fields"])
+
+    @property
+    def title(self) -> str:
+        """What the list calls the chosen one."""
+        return str(self._current["name"])
+
+    def refill(self) -> None:
+        """Read the list of models again."""
+        self._reader.ask(object())
+
+    def choose_folder(self, folder: str | Path) -> None:
+        """Choose a model by its folder, listed or not."""
+        path = Path(folder)
+        found = [e for e in self._entries if e["fields"].get("model") == path]
+        if not found:
+            found = [{"name": path.name, "fields": {"model": path}, "note": str(path)}]
+            self._entries.insert(len(self._entries) - len(_BASELINES), found[0])
+        self._choose(found[0])
+
+    def _on_models(self, question: object, entries: list[dict[str, Any]]) -> None:
+        chosen = self._current["fields"]
+        own = [
+            e
+            for e in self._entries
+            if e["fields"].get("model") and e["fields"] not in [n["fields"] for n in entries]
+        ]
+        self._entries = [*entries, *own, *_BASELINES]
+        found = [e for e in self._entries if e["fields"] == chosen] or self._entries
+        self._current = found[0]
+        self._show_entries()
+
+    def _show_entries(self) -> None:
+        was_blocked = self.blockSignals(True)
+        self.clear()
+        self.addItems([*(str(e["name"]) for e in self._entries), _FOLDER])
+        self.setCurrentIndex(self._entries.index(self._current))
+        self.blockSignals(was_blocked)
+        self._show_note()
+
+    def _choose(self, entry: dict[str, Any]) -> None:
+        is_new = entry["fields"] != self._current["fields"]
+        self._current = entry
+        self._show_entries()
+        if is_new:
+            self.changed.emit()
+
+    def _on_index(self, index: int) -> None:
+        if index < len(self._entries):
+            self._choose(self._entries[index])
+            return
+        self._show_entries()  # back to what it was, until a folder is chosen
+        folder = QFileDialog.getExistingDirectory(self, "Folder of a trained model")
+        if folder:
+            self.choose_folder(folder)
+
+    def _show_note(self) -> None:
+        self.note.setText(str(self._current["note"]))
+        self.note.setVisible(bool(self._current["note"]))
+
+
+def _read_models(question: object, cancel: CancelToken) -> Iterator[Event]:
+    """All models with what is to be said about each; in a thread, for it reads files."""
+    yield Finished(Outcome.COMPLETED, [_entry(found) for found in model_list()])
+
+
+def _entry(found: Any) -> dict[str, Any]:
+    card = found.card
+    is_bundled = found.origin == "bundled"
+    low, high = card.gap_range
+    gaps = f"slices {low:g} to {high:g} pixels apart" if high > low else f"a gap of {low:g} pixels"
+    provisional = (
+        "Provisional: a small model that stands in for a better one. " if (card.provisional) else ""
+    )
+    return {
+        "name": found.name,
+        "fields": {} if is_bundled else {"model": found.path},
+        "note": f"{provisional}Learned from {card.trained_on}, for {gaps}.",
+    }

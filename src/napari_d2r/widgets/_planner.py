@@ -1,0 +1,129 @@
+"""From a wish to a plan, and to the place where its result goes."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_d2r.errors import InputError
+from napari_d2r.jobs import CancelToken, Event, Finished, Outcome
+from napari_d2r.volumes import Volume, crop
+from napari_d2r.widgets._layers import volume_of
+from napari_d2r.widgets._preferences import preferences
+from napari_d2r.widgets._super_resolve_form import Wish
+
+if TYPE_CHECKING:
+    from napari_d2r.stages.super_resolve import SuperResolvePlan
+
+_SAMPLED_SLICES, _STEP = 8, 16
+
+# The engine speaks to the command line; these are the same words for the form.
+_WORDS = {
+    r"pass --factor R to insist, or --voxel-size Z,Y,X if these": "choose a factor to insist, or "
+    "correct the voxel size if these",
+    r" with --factor R\b": " under Target",
+    r"--keep-measured keeps them all": "tick “Keep every measured slice” to keep them all",
+    r"go on with --resume, or start again with --overwrite": "press Resume, or Start over",
+    r"go on with --resume": "press Resume",
+    r"start again with --overwrite": "press Start over",
+    r"pass --overwrite to replace it, or another name": "choose another name",
+    r"choose another name or replace it with --overwrite": "choose another name",
+    r"; choose one with --channel N": "; split it and choose one channel",
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Planned:
+    """A wish that met its volume; ``is_begun`` where an earlier run can be resumed.
+
+    ``tiff`` is where the result is copied to at the end, where that was wished for.
+    """
+
+    wish: Wish
+    plan: SuperResolvePlan
+    is_begun: bool
+    tiff: Path | None
+
+    @property
+    def output(self) -> Path:
+        """The store that the run fills."""
+        return self.plan.output
+
+
+def plan_wish(wish: Wish, cancel: CancelToken) -> Iterator[Event]:
+    """Resolve the job of a wish; in a thread, for it loads the model and tries its speed.
+
+    Yields
+    ------
+    Finished
+        With a `Planned`.
+
+    Raises
+    ------
+    InputError
+        As the engine, in the words of the form.
+    """
+    import torch
+
+    from napari_d2r.io import interrupted_shard
+    from napari_d2r.stages.super_resolve import resolve_super_resolve
+
+    torch.set_num_threads(preferences().num_threads)
+    volume = volume_of(wish.layer, wish.voxel_size)
+    if wish.box is not None:
+        volume = crop(volume, wish.box)
+    tiff = wish.save_to if _is_tiff(wish.save_to) else None
+    if wish.save_to is not None and wish.save_to.exists():
+        raise InputError(f"{wish.save_to} exists; choose another name, or delete it first.")
+    output = _store_for(wish, volume)
+    is_begun = interrupted_shard(output) is not None
+    try:
+        plan = resolve_super_resolve(wish.job, volume, output, resume=is_begun)
+    except InputError as error:
+        raise InputError(in_words_of_the_form(str(error))) from error
+    yield Finished(Outcome.COMPLETED, Planned(wish, plan, is_begun, tiff))
+
+
+def in_words_of_the_form(sentence: str) -> str:
+    """A sentence of the engine without options of the command line."""
+    for pattern, words in _WORDS.items():
+        sentence = re.sub(pattern, words, sentence)
+    return sentence
+
+
+def _is_tiff(path: Path | None) -> bool:
+    return path is not None and path.suffix.lower() in {".tif", ".tiff"}
+
+
+def _store_for(wish: Wish, volume: Volume) -> Path:
+    """Where the store goes: the file wished for, or a name of its own in the cache folder.
+
+    The same wish for the same pixels finds its interrupted store again; a finished one is
+    never touched.
+    """
+    if wish.save_to is not None and not _is_tiff(wish.save_to):
+        return wish.save_to
+    folder = preferences().results_folder
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = re.sub(r"[^\w.-]+", "_", f"{wish.layer.name} {wish.model_title}").strip("_.")[:80]
+    name, number = f"{stem}_{_digest(wish, volume)}", 1
+    while (path := folder / f"{name}{f'_{number}' if number > 1 else ''}.ome.zarr").exists():
+        number += 1
+    return path
+
+
+def _digest(wish: Wish, volume: Volume) -> str:
+    """Of everything that shapes the result, with a few pixels in place of all."""
+    settings = wish.job.model_dump(mode="json", exclude={"device", "max_memory_gb"})
+    facts = (settings, volume.shape, str(volume.dtype), tuple(wish.voxel_size), wish.box)
+    digest = hashlib.sha256(repr(facts).encode())
+    picks = np.linspace(0, volume.shape[0] - 1, _SAMPLED_SLICES).round().astype(int)
+    for k in np.unique(picks):
+        digest.update(volume.read(z=slice(k, k + 1))[0, ::_STEP, ::_STEP].tobytes())
+    return digest.hexdigest()[:8]

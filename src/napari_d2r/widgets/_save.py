@@ -1,0 +1,105 @@
+"""A finished result to a file of the user's choice, in a thread."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from napari_d2r.errors import InputError
+from napari_d2r.io import check_room, open_volume, save_tiff
+from napari_d2r.jobs import CancelToken, Event, Finished, Outcome, Progress, Started
+from napari_d2r.volumes import Volume
+
+_SLAB = 64  # slices of one layer of chunks
+_TELL_EVERY_S = 0.2
+
+
+class _Stopped(Exception):
+    """The user stopped the copy."""
+
+
+def save_result(source: Path, target: Path, cancel: CancelToken) -> Iterator[Event]:
+    """Copy a finished store to OME-Zarr or TIFF, as the name of ``target`` says.
+
+    The voxel size is kept. Nothing is left behind by a copy that is cancelled or fails.
+
+    Yields
+    ------
+    Event
+        ``Finished`` holds the path.
+
+    Raises
+    ------
+    InputError
+        For another suffix, a file that exists, or a disk without room.
+    DiskFullError
+        When a TIFF does not fit after all.
+    """
+    if target.exists():
+        raise InputError(f"{target} exists; choose another name, or delete it first.")
+    if not target.parent.is_dir():
+        raise InputError(f"There is no folder {target.parent}; create it first.")
+    is_tiff = target.suffix.lower() in {".tif", ".tiff"}
+    if not is_tiff and target.suffix.lower() != ".zarr":
+        raise InputError(f"{target.name} must end in .ome.zarr or .tif, which can be written.")
+    yield Started("save", target)
+    try:
+        yield from _to_tiff(source, target, cancel) if is_tiff else _copy(source, target, cancel)
+    except _Stopped:
+        yield Finished(Outcome.CANCELLED)
+        return
+    yield Finished(Outcome.COMPLETED, target)
+
+
+def _to_tiff(source: Path, target: Path, cancel: CancelToken) -> Iterator[Event]:
+    volume = open_volume(source)
+    check_room(target, math.prod(volume.shape) * volume.dtype.itemsize)
+    written: list[int] = []
+    with ThreadPoolExecutor(1, "napari-d2r-save") as pool:  # save_tiff pulls its slices
+        saving = pool.submit(
+            save_tiff,
+            target,
+            _slices(volume, cancel, written),
+            shape=volume.shape,
+            dtype=volume.dtype,
+            voxel_size=volume.voxel_size,
+        )
+        while not saving.done():
+            yield Progress(len(written), volume.shape[0], "slices")
+            wait([saving], _TELL_EVERY_S)
+    saving.result()
+    yield Progress(volume.shape[0], volume.shape[0], "slices")
+
+
+def _slices(volume: Volume, cancel: CancelToken, written: list[int]) -> Iterator[NDArray[Any]]:
+    for start in range(0, volume.shape[0], _SLAB):
+        for number, values in enumerate(volume.read(z=slice(start, start + _SLAB)), start):
+            if cancel:
+                raise _Stopped
+            written.append(number)
+            yield values
+
+
+def _copy(source: Path, target: Path, cancel: CancelToken) -> Iterator[Event]:
+    """File by file; the store appears under its name once it is whole."""
+    files = sorted(file for file in source.rglob("*") if file.is_file())
+    check_room(target, sum(file.stat().st_size for file in files))
+    partial = target.with_name(f"{target.name}.copying")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        for number, file in enumerate(files):
+            if cancel:
+                raise _Stopped
+            copy = partial / file.relative_to(source)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
+            yield Progress(number + 1, len(files), "files")
+        partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

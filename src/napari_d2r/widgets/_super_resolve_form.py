@@ -1,0 +1,315 @@
+"""What the user asks for: layer, model, voxel size, target, region, place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QDoubleSpinBox,
+    QFileDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QSizePolicy,
+    QSpinBox,
+    QWidget,
+)
+from superqt import QCollapsible
+
+from napari_d2r.errors import InputError
+from napari_d2r.jobs import Device, SuperResolveJob
+from napari_d2r.volumes import MAX_FACTOR, MIN_FACTOR, VoxelSize
+from napari_d2r.widgets._layer_choice import LayerChoice
+from napari_d2r.widgets._layers import Box, require_stack
+from napari_d2r.widgets._model_choice import ModelChoice
+from napari_d2r.widgets._preferences import preferences
+from napari_d2r.widgets._regions import RegionChoice
+from napari_d2r.widgets._voxel_size_edit import VoxelSizeEdit
+
+_SUFFIXES = {"OME-Zarr": ".ome.zarr", "TIFF": ".tif"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Wish:
+    """The filled form: everything that shapes a result, and where it goes.
+
+    ``box`` is the region in voxels of the layer (None: all of it), ``save_to`` the file
+    wished for (None: the cache folder).
+    """
+
+    layer: Any
+    voxel_size: VoxelSize
+    job: SuperResolveJob
+    model_title: str
+    box: Box | None
+    save_to: Path | None
+
+
+class SuperResolveForm(QWidget):
+    """Emits ``changed`` whenever `wish` may give another answer."""
+
+    changed = Signal()
+
+    def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        rows = QFormLayout(self)
+        rows.setContentsMargins(0, 0, 0, 0)
+        rows.setRowWrapPolicy(QFormLayout.RowWrapPolicy.DontWrapRows)
+        rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        self._fill(rows, viewer)
+        self._advanced = QCollapsible("Advanced")
+        self._advanced.setObjectName("advanced")
+        self._advanced.addWidget(self._make_advanced())
+        rows.addRow(self._advanced)
+        self._listen()
+        self._on_layer(self.layer.layer)
+        self._show_target()
+
+    @property
+    def wish(self) -> Wish:
+        """What the form says.
+
+        Raises
+        ------
+        InputError
+            Where something is missing or does not fit, in one sentence.
+        """
+        layer = self.layer.layer
+        require_stack(layer)
+        voxel_size = self.voxel_size.value
+        if voxel_size is None:
+            raise InputError(
+                f"The voxel size of {layer.name} is not known; enter its three edges in nm."
+            )
+        fields: dict[str, Any] = {
+            "keep_measured": self.keep_measured.isChecked(),
+            "device": self.device.currentText(),
+            "seed": self.seed.value(),
+            "max_memory_gb": self.memory.value(),
+            "shard_seconds": 1.0,  # the screen should show something soon
+            **self.model.fields,
+        }
+        if self.target.currentIndex() == 1:
+            fields["factor"] = self.factor.value()
+        return Wish(
+            layer,
+            voxel_size,
+            SuperResolveJob.checked(fields, "The form"),
+            self.model.title,
+            self.region.box_in(layer),
+            self._save_to(),
+        )
+
+    def _fill(self, rows: QFormLayout, viewer: Any) -> None:
+        self.layer = LayerChoice(viewer)
+        self.layer.setToolTip("The stack to sample finer along Z.")
+        self.model = ModelChoice()
+        self.voxel_size = VoxelSizeEdit()
+        self.voxel_size_note = _small_label("voxel_size_note", "Where the voxel size comes from")
+        self.target = _choice(
+            "target",
+            "Target",
+            "Isotropic: slices as close to each other as pixels. Factor: your own number.",
+            ["Isotropic voxels", "Factor"],
+        )
+        self.factor = QDoubleSpinBox()
+        _name(self.factor, "factor", "Factor", "How many times finer the result is along Z.")
+        self.factor.setRange(MIN_FACTOR, MAX_FACTOR)
+        self.factor.setDecimals(2)
+        self.factor.setValue(4)
+        self.factor.setKeyboardTracking(False)
+        self.keep_measured = QCheckBox("Keep every measured slice")
+        _name(
+            self.keep_measured,
+            "keep_measured",
+            "Keep every measured slice",
+            "Round the factor to a whole number, so that every measured slice is in the result, "
+            "unchanged.",
+        )
+        self.region = RegionChoice(viewer)
+        self.save_to, self.browse = QLineEdit(), QPushButton("…")
+        _name(
+            self.save_to,
+            "save_to",
+            "Save to",
+            "File of the result. Empty: the cache folder, where it stays until you delete it; "
+            "you can still save it afterwards.",
+        )
+        self.save_to.setPlaceholderText("cache folder")
+        _name(self.browse, "browse", "Choose a file", "Choose where the result is saved.")
+        self.browse.setMaximumWidth(32)
+        self.save_format = _choice(
+            "save_format",
+            "File format",
+            "OME-Zarr opens at once, TIFF opens everywhere.",
+            list(_SUFFIXES),
+        )
+
+        rows.addRow("Layer", self.layer)
+        rows.addRow("Model", self.model)
+        rows.addRow(self.model.note)
+        rows.addRow("Voxel (nm)", self.voxel_size)
+        rows.addRow(self.voxel_size_note)
+        rows.addRow("Target", _row(self.target, self.factor))
+        rows.addRow(self.keep_measured)
+        rows.addRow("Region", self.region)
+        rows.addRow("Save to", _row(self.save_to, self.browse))
+        rows.addRow("Format", self.save_format)
+
+    def _make_advanced(self) -> QWidget:
+        stored, page = preferences(), QWidget()
+        rows = QFormLayout(page)
+        rows.setContentsMargins(0, 0, 0, 0)
+        self.device = _choice(
+            "device",
+            "Device",
+            "Where the network runs: auto takes a graphics card if there is one.",
+            list(get_args(Device)),
+        )
+        self.device.setCurrentText(stored.device)
+        self.memory = QDoubleSpinBox()
+        _name(self.memory, "memory", "Memory budget", "The most memory that a run may take.")
+        self.memory.setRange(0.5, 1024)
+        self.memory.setDecimals(1)
+        self.memory.setSuffix(" GB")
+        self.memory.setValue(stored.memory_gb)
+        self.memory.setKeyboardTracking(False)
+        self.seed = QSpinBox()
+        _name(
+            self.seed,
+            "seed",
+            "Seed",
+            "Another number gives another sample, where a model samples; others ignore it.",
+        )
+        self.seed.setRange(0, 2**31 - 1)
+        self.seed.setKeyboardTracking(False)
+        rows.addRow("Device", self.device)
+        rows.addRow("Memory", self.memory)
+        rows.addRow("Seed", self.seed)
+        return page
+
+    def _listen(self) -> None:
+        self.layer.layer_changed.connect(self._on_layer)
+        self.voxel_size.changed.connect(self._on_voxel_size)
+        self.target.currentIndexChanged.connect(self._show_target)
+        self.save_format.currentTextChanged.connect(self._on_format)
+        self.save_to.editingFinished.connect(self._on_save_to)
+        self.browse.clicked.connect(self._browse)
+        for signal in (
+            self.model.changed,
+            self.region.changed,
+            self.factor.valueChanged,
+            self.keep_measured.toggled,
+            self.device.currentIndexChanged,
+            self.memory.valueChanged,
+            self.seed.valueChanged,
+        ):
+            signal.connect(self._tell)
+
+    def _tell(self, *_: Any) -> None:
+        self.changed.emit()
+
+    def _on_layer(self, layer: Any) -> None:
+        self.region.set_layer(layer)
+        self.voxel_size.read(layer)  # tells
+
+    def _on_voxel_size(self) -> None:
+        size, layer = self.voxel_size.value, self.layer.layer
+        if size is None:
+            text = "Please enter: the layer does not say how large its voxels are."
+        elif self.voxel_size.is_from_layer:
+            text = "From the layer; correct it here if it is wrong."
+        else:
+            text = "Entered by you; Run sets it on the layer too."
+        self.voxel_size_note.setText("" if layer is None else text)
+        self._show_target()
+        self._tell()
+
+    def _show_target(self, *_: Any) -> None:
+        is_isotropic, size = self.target.currentIndex() == 0, self.voxel_size.value
+        self.factor.setEnabled(not is_isotropic)
+        if is_isotropic and size is not None and MIN_FACTOR <= size.anisotropy <= MAX_FACTOR:
+            was_blocked = self.factor.blockSignals(True)
+            self.factor.setValue(size.anisotropy)
+            self.factor.blockSignals(was_blocked)
+        if self.sender() is self.target:
+            self._tell()
+
+    def _save_to(self) -> Path | None:
+        text = self.save_to.text().strip()
+        return Path(text).expanduser() if text else None
+
+    def _on_format(self, name: str) -> None:
+        path = self._save_to()
+        if path is not None:
+            self.save_to.setText(str(_with_suffix(path, _SUFFIXES[name])))
+        self._tell()
+
+    def _on_save_to(self) -> None:
+        path = self._save_to()
+        if path is not None:
+            lower = path.name.lower()
+            if lower.endswith((".tif", ".tiff", ".zarr")):
+                self.save_format.setCurrentText("OME-Zarr" if lower.endswith("zarr") else "TIFF")
+            else:
+                suffix = _SUFFIXES[self.save_format.currentText()]
+                self.save_to.setText(str(_with_suffix(path, suffix)))
+        self._tell()
+
+    def _browse(self) -> None:
+        name = self.save_format.currentText()
+        chosen, _ = QFileDialog.getSaveFileName(
+            self, "Save the result as", self.save_to.text(), f"{name} (*{_SUFFIXES[name]})"
+        )
+        if chosen:
+            self.save_to.setText(chosen)
+            self._on_save_to()
+
+
+def _with_suffix(path: Path, suffix: str) -> Path:
+    """The path with another of our suffixes."""
+    stem = path.name
+    for known in (".ome.zarr", ".zarr", ".ome.tif", ".tiff", ".tif"):
+        if stem.lower().endswith(known):
+            stem = stem[: -len(known)]
+            break
+    return path.with_name(stem + suffix)
+
+
+def _name(widget: QWidget, object_name: str, label: str, tip: str) -> None:
+    widget.setObjectName(object_name)
+    widget.setAccessibleName(label)
+    widget.setToolTip(tip)
+
+
+def _choice(object_name: str, label: str, tip: str, items: list[str]) -> QComboBox:
+    box = QComboBox()
+    _name(box, object_name, label, tip)
+    box.addItems(items)
+    return box
+
+
+def _small_label(object_name: str, label: str) -> QLabel:
+    text = QLabel()
+    text.setObjectName(object_name)
+    text.setAccessibleName(label)
+    text.setWordWrap(True)
+    text.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+    return text
+
+
+def _row(*widgets: QWidget) -> QWidget:
+    holder = QWidget()
+    row = QHBoxLayout(holder)
+    row.setContentsMargins(0, 0, 0, 0)
+    for widget in widgets:
+        row.addWidget(widget)
+    holder.setFocusProxy(widgets[0])
+    return holder

@@ -1,0 +1,230 @@
+"""One super-resolution as the viewer sees it: a layer that fills, and how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from qtpy.QtCore import QObject, Signal
+
+from napari_d2r.jobs import (
+    BlockWritten,
+    CancelToken,
+    Failed,
+    Finished,
+    Outcome,
+    Progress,
+    StageStarted,
+    Started,
+    Warned,
+)
+from napari_d2r.widgets._feed import LayerFeed
+from napari_d2r.widgets._growing import GrowingArray
+from napari_d2r.widgets._layers import METADATA, placement
+from napari_d2r.widgets._planner import Planned, in_words_of_the_form
+from napari_d2r.widgets._preferences import preferences
+from napari_d2r.widgets._provenance import provenance
+from napari_d2r.widgets._runner import JobRunner
+from napari_d2r.widgets._save import save_result
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Opened:
+    """The array to show from now on."""
+
+    array: Any
+
+
+class SuperResolveRun(QObject):
+    """Runs a plan once; ``changed`` when there is something new to show, ``ended`` at the end.
+
+    It belongs to the window and not to the widget that started it, and goes on where that
+    is closed. When its layer is deleted it cancels itself; finished blocks stay on disk.
+    """
+
+    changed = Signal()
+    ended = Signal()
+    warned = Signal(str)
+
+    def __init__(self, viewer: Any, planned: Planned, *, start_over: bool = False) -> None:
+        super().__init__()
+        self.planned, self.is_cancelling = planned, False
+        self.progress: Progress | None = None
+        self.stage = "Starting"
+        self.outcome: Outcome | None = None
+        self.message, self.has_failed = "", False
+        self.layer: Any = None
+        self.result: Path | None = None
+        self._viewer, self._feed = viewer, None
+        self._is_silent = False
+        is_resumed = planned.is_begun and not start_over
+        first = _first_voxel(viewer, planned)
+        self._runner = JobRunner(partial(_work, planned, is_resumed, start_over, first))
+        self._runner.told.connect(self._on_told)
+        self._runner.ended.connect(self._on_ended)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has begun and not ended."""
+        return self._runner is not None
+
+    def start(self) -> None:
+        """Begin."""
+        assert self._runner is not None
+        self._runner.start()
+
+    def cancel(self) -> None:
+        """Stop at the next boundary; finished blocks stay."""
+        if self._runner is not None and not self.is_cancelling:
+            self.is_cancelling = True
+            self._runner.cancel()
+            self.changed.emit()
+
+    def wait(self, seconds: float) -> bool:
+        """For a window that closes: wait, and show nothing any more."""
+        self._is_silent = True
+        return self._runner is None or self._runner.wait(seconds)
+
+    def _on_told(self, event: Any) -> None:
+        if self._is_silent:
+            return
+        if isinstance(event, _Opened):
+            self._show(event.array)
+        elif isinstance(event, BlockWritten):
+            self._require_feed().block_written(event.start, event.stop)
+        elif isinstance(event, Progress):
+            self.progress = event
+        elif isinstance(event, StageStarted):
+            self.stage = event.title.capitalize()
+        elif isinstance(event, Warned):
+            if event.message not in self.planned.plan.warnings:
+                self.warned.emit(event.message)
+        elif isinstance(event, Failed):
+            self.has_failed = True
+            self.message = in_words_of_the_form(event.message)
+        elif isinstance(event, Finished):
+            self._on_finished(event)
+        self.changed.emit()
+
+    def _show(self, array: Any) -> None:
+        if self.outcome is not None or self._feed is not None:
+            self._require_feed().finish(array)
+            return
+        wish, plan = self.planned.wish, self.planned.plan
+        about = provenance(self.planned)
+        self._feed = LayerFeed(
+            self._viewer,
+            array,
+            name=f"{wish.layer.name} [{about['method_name']} ×{plan.grid.factor:g}]",
+            metadata={METADATA: about},
+            placed=placement(wish.layer, plan.grid.factor, wish.box),
+            layer=_layer_of(self._viewer, about["path"]),
+            parent=self,
+        )
+        self.layer = self._feed.layer
+        self._feed.removed.connect(self._on_removed)
+
+    def _on_finished(self, event: Finished) -> None:
+        self.outcome = event.outcome
+        if event.outcome is not Outcome.COMPLETED:
+            done = f"{self.progress.done:g} of {self.progress.total:g}" if self.progress else "no"
+            why = (
+                "Cancelled"
+                if self.layer in self._viewer.layers
+                else ("The result layer was deleted, so the run was stopped")
+            )
+            self.message = f"{why}; {done} blocks are finished, and Resume goes on from there."
+            return
+        self.result = event.result
+        if self.layer in self._viewer.layers:
+            self.layer.metadata[METADATA] |= {"is_complete": True}
+        shape = " × ".join(map(str, self.planned.plan.output_shape))
+        where = "" if self.planned.wish.save_to else "in the cache folder until you delete it; "
+        place = self.planned.tiff or self.result
+        self.message = f"Finished: {shape} voxels, {where}{place.name}."
+
+    def _on_removed(self) -> None:
+        self.cancel()
+
+    def _on_ended(self) -> None:
+        self._runner = None
+        if self._feed is not None and not self._is_silent:
+            self._feed.finish()
+        if not self._is_silent:
+            self.ended.emit()
+
+    def _require_feed(self) -> LayerFeed:
+        assert self._feed is not None, "blocks before the store"
+        return self._feed
+
+
+def _work(
+    planned: Planned,
+    is_resumed: bool,
+    start_over: bool,
+    first: tuple[int, int, int],
+    cancel: CancelToken,
+) -> Iterator[Any]:
+    """The events of the engine, and the arrays to show; in a thread."""
+    import torch
+    import zarr
+
+    from napari_d2r.stages.super_resolve import run_super_resolve
+
+    torch.set_num_threads(preferences().num_threads)
+    events = run_super_resolve(
+        planned.plan, resume=is_resumed, overwrite=start_over, cancel=cancel, first=first
+    )
+    growing: GrowingArray | None = None
+    finished = Finished(Outcome.CANCELLED)
+    for event in events:
+        if isinstance(event, Started):
+            assert event.output is not None
+            growing = GrowingArray(zarr.open_array(event.output / "0", mode="r"))
+            yield _Opened(growing)
+            if is_resumed:
+                growing.take_all()
+        elif isinstance(event, BlockWritten) and growing is not None:
+            growing.take(event.start, event.stop)
+        elif isinstance(event, Finished):
+            finished = event
+            break
+        yield event
+    if finished.outcome is not Outcome.COMPLETED:
+        yield finished
+        return
+    path = finished.result.path
+    if planned.tiff is not None:
+        yield StageStarted("write TIFF", 2, 2)
+        for event in save_result(path, planned.tiff, cancel):
+            if isinstance(event, Progress):
+                yield event
+    yield Finished(Outcome.COMPLETED, path)
+    yield _Opened(zarr.open_array(path / "0", mode="r"))
+
+
+def _layer_of(viewer: Any, path: str) -> Any:
+    """The layer of an earlier, unfinished run of the same store."""
+    for layer in viewer.layers:
+        about = layer.metadata.get(METADATA, {})
+        if about.get("path") == path and not about.get("is_complete", True):
+            return layer
+    return None
+
+
+def _first_voxel(viewer: Any, planned: Planned) -> tuple[int, int, int]:
+    """The result's voxel in the middle of the screen, where to begin."""
+    wish, plan = planned.wish, planned.plan
+    point = np.array(viewer.dims.point, float)
+    shown = list(viewer.dims.displayed)
+    point[shown] = np.array(viewer.scene.camera.center, float)[-len(shown) :]
+    voxel = np.array(wish.layer.world_to_data(point), float)[-3:]
+    if wish.box is not None:
+        voxel -= [part.start for part in wish.box]
+    voxel[0] *= plan.grid.factor
+    z, y, x = np.clip(np.rint(voxel), 0, np.array(plan.output_shape) - 1).astype(int).tolist()
+    return z, y, x

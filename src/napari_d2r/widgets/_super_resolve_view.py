@@ -1,0 +1,144 @@
+"""What will happen, what happens, and the buttons: no decisions here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qtpy.QtWidgets import (
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_d2r.widgets._planner import Planned
+
+_PARTS = 1000
+
+
+class SuperResolveView(QWidget):
+    """Findings, plan, buttons, progress and status; the owner says what they show."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        self.findings = _text("findings", "What was noticed about the stack")
+        self.plan = _text("plan", "What will happen")
+        self.run = _button("run", "Run", "Begin, stop, or go on where it was stopped.")
+        self.start_over = _button(
+            "start_over", "Start over", "Forget the finished blocks and begin again."
+        )
+        self.progress = QProgressBar()
+        self.progress.setObjectName("progress")
+        self.progress.setAccessibleName("Progress")
+        self.progress.setRange(0, _PARTS)
+        self.eta = _text("eta", "Time left")
+        self.status = _text("status", "Status")
+        column.addWidget(self.findings)
+        column.addWidget(self.plan)
+        row = QHBoxLayout()
+        row.addWidget(self.run)
+        row.addWidget(self.start_over)
+        column.addLayout(row)
+        column.addWidget(self.progress)
+        column.addWidget(self.eta)
+        column.addWidget(self.status)
+        self._show_progress(None)
+
+    def show_planning(self) -> None:
+        """The plan is being made."""
+        self.plan.setText("Planning…")
+
+    def show_problem(self, sentence: str) -> None:
+        """Nothing can be run, and why."""
+        self.plan.setText(sentence)
+
+    def show_plan(self, planned: Planned) -> None:
+        """The plan and every warning."""
+        self.plan.setText("\n".join(plan_lines(planned)))
+
+    def show_status(self, sentence: str) -> None:
+        """How the last thing went."""
+        self.status.setText(sentence)
+        self.status.setVisible(bool(sentence))
+
+    def show_run(self, run: Any, planned: Planned | None) -> None:
+        """The state of the button and of the bar."""
+        is_running = run is not None and run.is_running
+        can_resume = planned is not None and planned.is_begun
+        if is_running:
+            self.run.setText("Cancelling…" if run.is_cancelling else "Cancel")
+        else:
+            self.run.setText("Resume" if can_resume else "Run")
+        self.run.setEnabled(not run.is_cancelling if is_running else planned is not None)
+        self.start_over.setVisible(can_resume and not is_running)
+        self._show_progress(run if is_running else None)
+
+    def _show_progress(self, run: Any) -> None:
+        self.progress.setVisible(run is not None)
+        self.eta.setVisible(run is not None)
+        if run is None:
+            return
+        told = run.progress
+        self.progress.setValue(round(_PARTS * told.done / max(told.total, 1)) if told else 0)
+        words = [run.stage]
+        if told is not None:
+            words.append(f"{told.done:g} of {told.total:g} {told.unit}")
+            if told.eta_s is not None:
+                words.append(f"about {_duration(told.eta_s)} left")
+        self.eta.setText(", ".join(words))
+
+
+def plan_lines(planned: Planned) -> list[str]:
+    """The plan in words."""
+    plan = planned.plan
+    shape = " × ".join(map(str, plan.output_shape))
+    how = planned.wish.model_title
+    if plan.model is not None and plan.model.card.provisional:
+        how += " (provisional)"
+    num_bytes = plan.num_bytes * (2 if planned.tiff else 1)
+    lines = [
+        f"Result: {shape} voxels of {plan.voxel_size}",
+        f"{how}, factor {plan.grid.factor:g}, on {_device_name(plan.device)}",
+        f"About {_duration(plan.seconds)}; memory {plan.memory_bytes / 1e9:.1f} GB, "
+        f"disk at most {_size(num_bytes)}",
+    ]
+    if planned.is_begun:
+        lines.append("An earlier run of this was stopped; its finished blocks are kept.")
+    return lines + [f"Note: {warning}" for warning in plan.warnings]
+
+
+def _device_name(device: Any) -> str:
+    names = {"cpu": "the processor", "cuda": "the NVIDIA GPU", "mps": "the Apple GPU"}
+    return names.get(device.type, device.type)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _size(num_bytes: float) -> str:
+    return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.0f} MB"
+
+
+def _text(object_name: str, label: str) -> QLabel:
+    text = QLabel()
+    text.setObjectName(object_name)
+    text.setAccessibleName(label)
+    text.setWordWrap(True)
+    text.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+    return text
+
+
+def _button(object_name: str, text: str, tip: str) -> QPushButton:
+    button = QPushButton(text)
+    button.setObjectName(object_name)
+    button.setAccessibleName(text)
+    button.setToolTip(tip)
+    return button

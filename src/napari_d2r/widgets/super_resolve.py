@@ -1,0 +1,144 @@
+"""The Super-resolve widget: one stack to a finer one, while you watch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from napari.utils.notifications import show_error, show_info, show_warning
+from qtpy.QtCore import QTimer
+from qtpy.QtGui import QShowEvent
+from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+
+from napari_d2r.errors import InputError
+from napari_d2r.widgets._latest import Latest
+from napari_d2r.widgets._layers import voxel_size_of
+from napari_d2r.widgets._planner import Planned, plan_wish
+from napari_d2r.widgets._runner import keeper_of
+from napari_d2r.widgets._super_resolve_form import SuperResolveForm, Wish
+from napari_d2r.widgets._super_resolve_run import SuperResolveRun
+from napari_d2r.widgets._super_resolve_view import SuperResolveView
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+_KEPT = "super-resolve"
+
+
+class SuperResolveWidget(QWidget):
+    """Form above, plan and progress below; owns what they ask for."""
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.setObjectName("super_resolve")
+        self._viewer = viewer
+        self._planned: Planned | None = None
+        self._run: SuperResolveRun | None = None
+        self.form = SuperResolveForm(viewer)
+        self.view = SuperResolveView()
+        self._lay_out()
+        self._planner = Latest("plan", plan_wish, self, delay_ms=200)
+        self._planner.answered.connect(self._on_planned)
+        self._planner.failed.connect(self._on_not_planned)
+        self.form.changed.connect(self._ask_for_plan)
+        self.view.run.clicked.connect(self._on_run)
+        self.view.start_over.clicked.connect(self._on_start_over)
+        self._ask_for_plan()
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Take up the run of a widget that was closed."""
+        super().showEvent(event)
+        QTimer.singleShot(0, self._take_up)
+
+    def _lay_out(self) -> None:
+        inner = QWidget()
+        column = QVBoxLayout(inner)
+        column.addWidget(self.form)
+        column.addWidget(self.view)
+        column.addStretch()
+        area = QScrollArea()
+        area.setFrameShape(QFrame.Shape.NoFrame)
+        area.setWidgetResizable(True)
+        area.setWidget(inner)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(area)
+
+    def _ask_for_plan(self) -> None:
+        self._planned = None
+        try:
+            wish = self.form.wish
+        except InputError as error:
+            self._planner.ask(None)
+            self.view.show_problem(str(error))
+        else:
+            self._planner.ask(wish)
+            self.view.show_planning()
+        self._show_run()
+
+    def _on_planned(self, wish: Wish, planned: Planned) -> None:
+        self._planned = planned
+        self.view.show_plan(planned)
+        self._show_run()
+
+    def _on_not_planned(self, wish: Wish, sentence: str) -> None:
+        self.view.show_problem(sentence)
+        self._show_run()
+
+    def _on_run(self) -> None:
+        if self._run is not None and self._run.is_running:
+            self._run.cancel()
+        elif self._planned is not None:
+            self._begin(start_over=False)
+
+    def _on_start_over(self) -> None:
+        if self._planned is not None:
+            self._begin(start_over=True)
+
+    def _begin(self, *, start_over: bool) -> None:
+        assert self._planned is not None
+        planned = self._planned
+        _confirm_voxel_size(planned.wish)
+        run = SuperResolveRun(self._viewer, planned, start_over=start_over)
+        keeper = keeper_of(self)
+        keeper.keep(_KEPT, run)
+        run.ended.connect(lambda: keeper.release(_KEPT))
+        self._attach(run)
+        run.start()
+        self._show_run()
+
+    def _attach(self, run: SuperResolveRun) -> None:
+        self._run = run
+        run.changed.connect(self._show_run)
+        run.warned.connect(self._on_warned)
+        run.ended.connect(self._on_ended)
+
+    def _take_up(self) -> None:
+        running = keeper_of(self).kept.get(_KEPT)
+        if self._run is None and running is not None:
+            self._attach(running)
+            self._show_run()
+
+    def _on_warned(self, sentence: str) -> None:
+        show_warning(sentence)
+        self.view.show_status(sentence)
+
+    def _on_ended(self) -> None:
+        assert self._run is not None
+        (show_error if self._run.has_failed else show_info)(self._run.message)
+        self.view.show_status(self._run.message)
+        self._ask_for_plan()  # what can be resumed, and which names are taken, has changed
+
+    def _show_run(self) -> None:
+        self.view.show_run(self._run, self._planned)
+
+
+def _confirm_voxel_size(wish: Wish) -> None:
+    """Set a voxel size that the user entered on the layer, so that both lie on each other."""
+    layer = wish.layer
+    known = voxel_size_of(layer)
+    if known is not None and np.allclose(tuple(known), tuple(wish.voxel_size), rtol=1e-3):
+        return
+    edges = np.array(tuple(wish.voxel_size), float)
+    moved = np.array(layer.translate) / np.array(layer.scale) * edges
+    layer.scale, layer.translate, layer.units = edges, moved, ("nm",) * 3
