@@ -15,6 +15,7 @@ __all__ = [
     "ModelFileError",
     "TrainingError",
     "explain",
+    "is_out_of_memory",
 ]
 
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
@@ -52,7 +53,7 @@ def explain(error: BaseException) -> str:
         return str(error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "The disk is full; what is finished is kept, so free some space and go on."
-    if isinstance(error, MemoryError) or any(w in str(error).lower() for w in _OUT_OF_MEMORY):
+    if is_out_of_memory(error):
         return (
             "There is not enough memory; close other programs, lower the memory budget, or choose "
             "a smaller region."
@@ -61,3 +62,8 @@ def explain(error: BaseException) -> str:
         return f"{error.strerror}: {error.filename}." if error.filename else f"{error.strerror}."
     first_line = str(error).strip().splitlines()[0] if str(error).strip() else "no message"
     return f"Something unexpected went wrong ({type(error).__name__}: {first_line})."
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, of numpy or of torch, which raises a RuntimeError."""
+    return isinstance(error, MemoryError) or any(w in str(error).lower() for w in _OUT_OF_MEMORY)

@@ -9,6 +9,7 @@ import pytest
 
 from napari_d2r.jobs import Event, SuperResolveJob, TrainJob
 from napari_d2r.samples import make_phantom
+from napari_d2r.stages import _pseudo_hr
 from napari_d2r.stages.train import resolve_train, run_train
 from napari_d2r.training import _loop
 from napari_d2r.volumes import Volume, VoxelSize
@@ -47,4 +48,5 @@ def uninterrupted(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_loop, "REPORT_EVERY_S", math.inf)
         patch.setattr(_loop, "SAVE_EVERY_S", math.inf)
+        patch.setattr(_pseudo_hr, "BEAT_S", 1e6)
         return folder, list(run_train(resolve_train(tiny_job, small, folder)))

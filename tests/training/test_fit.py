@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from napari_d2r.errors import InputError, TrainingError
 from napari_d2r.jobs import (
+    TRAINING_LOSS,
+    VALIDATION_GAIN,
     CancelToken,
     CheckpointSaved,
     Event,
@@ -117,7 +119,7 @@ def test_it_learns(tmp_path):
     settings = optimizer(max_steps=300, ema_decay=0.9)
     network, events, result = fitted(ToyTask(), tmp_path, settings)
     assert network.weight.detach().numpy() == pytest.approx([1, -2, 3], abs=0.05)
-    scores = [e.values["score"] for e in events if isinstance(e, Scalars)]
+    scores = [e.values[VALIDATION_GAIN] for e in events if isinstance(e, Scalars)]
     assert scores[0] < -1
     assert scores[-1] > -0.01
     assert (result.outcome, result.steps) == (Outcome.COMPLETED, 300)
@@ -128,10 +130,10 @@ def test_events_come_in_their_grammar(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "REPORT_EVERY_S", 0)
     _, events, result = fitted(ToyTask(), tmp_path, optimizer())
     assert {type(e) for e in events} == {Scalars, Preview, Progress, CheckpointSaved}
-    validated = [e.step for e in events if isinstance(e, Scalars) and "score" in e.values]
+    validated = [e.step for e in events if isinstance(e, Scalars) and VALIDATION_GAIN in e.values]
     assert validated == [5, 10, 15, 20, 20]
     assert [e.step for e in events if isinstance(e, Preview)] == [5, 10, 15, 20]
-    losses = [e.step for e in events if isinstance(e, Scalars) and "loss" in e.values]
+    losses = [e.step for e in events if isinstance(e, Scalars) and TRAINING_LOSS in e.values]
     assert losses == list(range(1, 21))
     progress = [e for e in events if isinstance(e, Progress)]
     assert [e.done for e in progress] == pytest.approx([step / 20 for step in range(20)])

@@ -10,6 +10,8 @@ from napari_d2r.cli._progress import Reporter
 from napari_d2r.cli._results import write_json
 from napari_d2r.jobs import CancelToken, Outcome
 
+ASKS_FOR = "--voxel-size"  # a note that says so needs no saying where it was passed
+
 
 def add_info(add: AddParser) -> None:
     """Declare the command."""
@@ -52,7 +54,8 @@ def _describe_stack(path: Path, arguments: argparse.Namespace, reporter: Reporte
     lines += [f"voxel size: {size or 'unknown'}"]
     if size is not None and size.anisotropy > 1.01:
         lines += [f"anisotropy: {size.anisotropy:.4g}, the factor that makes voxels isotropic"]
-    lines += [f"size: {info.num_bytes / 1e9:.3g} GB decoded", *(f"note: {n}" for n in info.notes)]
+    notes = [note for note in info.notes if not (arguments.voxel_size and ASKS_FOR in note)]
+    lines += [f"size: {info.num_bytes / 1e9:.3g} GB decoded", *(f"note: {n}" for n in notes)]
     reporter.print(lines)
     report = {
         "format": info.format,
@@ -62,6 +65,6 @@ def _describe_stack(path: Path, arguments: argparse.Namespace, reporter: Reporte
         "voxel_size_nm": None if size is None else list(size),
         "anisotropy": None if size is None else size.anisotropy,
         "num_bytes": info.num_bytes,
-        "notes": list(info.notes),
+        "notes": notes,
     }
     write_json(arguments.json, report)

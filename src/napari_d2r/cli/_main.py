@@ -10,17 +10,18 @@ import argparse
 import errno
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from napari_d2r.cli._demo import add_demo
 from napari_d2r.cli._info import add_info
 from napari_d2r.cli._measure import add_evaluate, add_fsc
-from napari_d2r.cli._options import require_report_folders
+from napari_d2r.cli._options import require_reports
 from napari_d2r.cli._progress import Reporter
 from napari_d2r.cli._super_resolve import add_super_resolve
 from napari_d2r.cli._train import add_train
-from napari_d2r.errors import D2RError
+from napari_d2r.cli._wire import wire
+from napari_d2r.errors import D2RError, explain, is_out_of_memory
 from napari_d2r.jobs import CancelToken, Outcome
 
 DONE, FAILED, BAD_INPUT, PARTIAL, DISK_FULL, REQUEUE, CANCELLED = 0, 1, 2, 3, 4, 75, 130
@@ -30,22 +31,45 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code."""
     arguments = build_parser().parse_args(argv)
     with _signals() as stop:
-        try:
-            require_report_folders(arguments)
-            outcome: Outcome = arguments.run(arguments, stop.token, Reporter())
-        except D2RError as error:
-            return _explain(str(error), error.exit_code)
-        except MemoryError:
-            return _explain(
-                "There is not enough memory; pass a smaller --shard, or use a smaller stack.",
-                FAILED,
-            )
-        except OSError as error:
-            sentence = f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
-            is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            return _explain(sentence, DISK_FULL if is_full else FAILED)
-        except KeyboardInterrupt:
-            return CANCELLED
+        if not getattr(arguments, "events", False):
+            return _run(arguments, stop, Reporter(), lambda sentence: None)
+        with wire(stop.token) as reporter:
+            try:
+                return _run(arguments, stop, reporter, reporter.fail)
+            except Exception as error:
+                reporter.fail(explain(error))
+                raise
+
+
+def _run(
+    arguments: argparse.Namespace,
+    stop: _Stop,
+    reporter: Reporter,
+    tell_failure: Callable[[str], None],
+) -> int:
+    """The exit code of a command; ``tell_failure`` gets the sentence where there is one."""
+
+    def refuse(sentence: str, code: int) -> int:
+        tell_failure(sentence)
+        with suppress(OSError):  # stderr may be gone
+            sys.stderr.write(f"napari-d2r: {sentence}\n")
+        return code
+
+    try:
+        require_reports(arguments)
+        outcome: Outcome = arguments.run(arguments, stop.token, reporter)
+    except D2RError as error:
+        return refuse(str(error), error.exit_code)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return refuse(f"There is not enough memory; {arguments.if_memory_ends}.", FAILED)
+    except OSError as error:
+        sentence = f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return refuse(sentence, DISK_FULL if is_full else FAILED)
+    except KeyboardInterrupt:
+        return CANCELLED
     if outcome is Outcome.COMPLETED:
         return DONE
     return PARTIAL if outcome is Outcome.OUT_OF_TIME else stop.exit_code
@@ -56,6 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="napari-d2r", description="Axial super-resolution of volume microscopy."
     )
+    parser.set_defaults(if_memory_ends="use a smaller volume")
     add = parser.add_subparsers(title="commands", required=True, metavar="COMMAND").add_parser
     for declare in (add_demo, add_info, add_train, add_super_resolve, add_evaluate, add_fsc):
         declare(add)
@@ -90,8 +115,3 @@ def _signals() -> Iterator[_Stop]:
     finally:
         for name, handler in before.items():
             signal.signal(getattr(signal, name), handler)
-
-
-def _explain(sentence: str, code: int) -> int:
-    sys.stderr.write(f"napari-d2r: {sentence}\n")
-    return code

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from napari_d2r.cli._options import AddParser, add_reading, add_report, open_stack
+from napari_d2r.cli._options import AddParser, add_device, add_reading, add_report, open_stack
 from napari_d2r.cli._progress import Reporter
 from napari_d2r.cli._results import drain, write_json
 from napari_d2r.errors import InputError
@@ -24,6 +24,7 @@ def add_evaluate(add: AddParser) -> None:
     parser.add_argument(
         "--model", type=Path, help="without a reference: leave measured slices out, predict them"
     )
+    add_device(parser)
     add_reading(parser)
     add_report(parser)
     parser.set_defaults(run=run_evaluate)
@@ -72,7 +73,13 @@ def _gain(arguments: argparse.Namespace, cancel: CancelToken, reporter: Reporter
             "--figure needs a reference; without one there is the sentence and --json."
         )
     stack = open_stack(arguments.result, arguments)
-    events = gain_stream(stack, arguments.model, factor=arguments.factor, cancel=cancel)
+    events = gain_stream(
+        stack,
+        arguments.model,
+        factor=arguments.factor,
+        device=arguments.device or "auto",
+        cancel=cancel,
+    )
     outcome, gain = drain(events, reporter)
     if outcome is Outcome.COMPLETED:
         reporter.print([gain.sentence()])

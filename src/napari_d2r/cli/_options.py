@@ -14,6 +14,7 @@ from napari_d2r.volumes import Volume, VoxelSize
 
 AddParser = Callable[..., argparse.ArgumentParser]
 
+FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
 STACK_HELP = "TIFF, folder of slices, OME-Zarr, zarr, HDF5, MRC or npy"
 
 
@@ -35,6 +36,11 @@ def add_running(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace what is there")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     parser.add_argument("--json", metavar="FILE", help="write the result as JSON; - for stdout")
+    parser.add_argument(
+        "--events",
+        action="store_true",
+        help="for programs: events as JSON lines on stdout, requests to stop on stdin",
+    )
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -76,8 +82,18 @@ def text_of(path: Path) -> str:
         raise InputError(f"{path} is not a text file; a job is written in YAML.") from error
 
 
-def require_report_folders(arguments: argparse.Namespace) -> None:
+def require_reports(arguments: argparse.Namespace) -> None:
     """Refuse a report that could not be written, before the work and not after it."""
+    figure: Path | None = getattr(arguments, "figure", None)
+    if figure is not None and figure.suffix.lower() not in FIGURE_SUFFIXES:
+        raise InputError(
+            f"--figure {figure} must end in {', '.join(FIGURE_SUFFIXES)}, which can be drawn."
+        )
+    if getattr(arguments, "events", False):
+        if arguments.json == "-":
+            raise InputError("--events takes all of stdout; give --json the name of a file.")
+        if arguments.dry_run:
+            raise InputError("A dry run has no events; leave out --events, or --dry-run.")
     for option in ("json", "figure"):
         target = getattr(arguments, option, None)
         if target is None or target == "-":

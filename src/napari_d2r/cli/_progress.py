@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from tqdm import tqdm
 
 from napari_d2r.jobs import (
+    TRAINING_LOSS,
+    VALIDATION_GAIN,
     Event,
     Progress,
     Scalars,
@@ -17,6 +19,7 @@ from napari_d2r.jobs import (
 )
 
 _LINE_EVERY_S = 10.0
+_SUMMED_UP = {TRAINING_LOSS, VALIDATION_GAIN}  # shown with the progress, or part by part
 
 
 class Reporter:
@@ -38,9 +41,9 @@ class Reporter:
             case Progress():
                 self._show(event)
             case Scalars(step, values):
-                if "loss" in values:
-                    self._loss = f"step {step}, loss {values['loss']:.4g}"
-                shown = {k: v for k, v in values.items() if k not in {"score", "loss"}}
+                if TRAINING_LOSS in values:
+                    self._loss = f"step {step}, loss {values[TRAINING_LOSS]:.4g}"
+                shown = {k: v for k, v in values.items() if k not in _SUMMED_UP}
                 if shown:
                     self.say("  " + ", ".join(f"{k} {v:+.2f}" for k, v in shown.items()))
             case _:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any, get_args
 
@@ -38,7 +37,7 @@ def add_super_resolve(add: AddParser) -> None:
     parser.add_argument("--shard", type=int, help="edge of a unit of work in voxels")
     add_reading(parser)
     add_running(parser)
-    parser.set_defaults(run=run_super_resolve_command)
+    parser.set_defaults(run=run_super_resolve_command, if_memory_ends="pass a smaller --shard")
 
 
 def run_super_resolve_command(
@@ -82,5 +81,5 @@ def run_super_resolve_command(
         )
         write_json(arguments.json, report | {"seconds": done.seconds})
     else:
-        sys.stderr.write(f"finished shards are kept in {done}; go on with --resume\n")
+        reporter.say(f"finished shards are kept in {done}; go on with --resume")
     return outcome

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
+from typing import Any
 
 from napari_d2r.cli._options import (
     STACK_HELP,
@@ -33,7 +33,10 @@ def add_train(add: AddParser) -> None:
     parser.add_argument("--factor", type=float, help="axial factor R; default: isotropic voxels")
     add_reading(parser)
     add_running(parser)
-    parser.set_defaults(run=run_train_command)
+    parser.set_defaults(
+        run=run_train_command,
+        if_memory_ends="learn from fewer voxels, by --set max_voxels=N or targets.max_voxels=N",
+    )
 
 
 def run_train_command(
@@ -49,16 +52,27 @@ def run_train_command(
     job = TrainJob.checked(job.override(arguments.set).model_dump() | given(arguments, "factor"))
     keep = {"resume": arguments.resume, "overwrite": arguments.overwrite}
     plan = resolve_train(job, open_stack(arguments.stack, arguments), arguments.folder, **keep)
+    report: dict[str, Any] = {
+        "folder": str(plan.folder),
+        "shape": [part.stop - part.start for part in plan.box],
+        "voxel_size_nm": list(plan.volume.voxel_size),
+        "factor": plan.factor,
+        "gap": plan.gap,
+        "max_minutes": plan.job.max_minutes,
+        "device": str(plan.device),
+        "warnings": list(plan.warnings),
+    }
     if arguments.dry_run:
         reporter.print((*plan.lines(), *(f"note: {warning}" for warning in plan.warnings)))
+        write_json(arguments.json, report)
         return Outcome.COMPLETED
     outcome, trained = drain(run_train(plan, **keep, cancel=cancel), reporter)
     if outcome is Outcome.COMPLETED:
         gains = {name: gain.gain_db for name, gain in trained.gains.items()}
         reporter.print(f"{name}: {gain.sentence()}" for name, gain in trained.gains.items())
         reporter.print([f"models in {trained.folder}, default: {trained.default}"])
-        report = {"folder": str(trained.folder), "default": trained.default}
-        write_json(arguments.json, report | {"leave_one_out_gain_db": gains})
+        results = {"default": trained.default, "leave_one_out_gain_db": gains}
+        write_json(arguments.json, report | results)
     else:
-        sys.stderr.write(f"the training so far is kept in {plan.folder}; go on with --resume\n")
+        reporter.say(f"the training so far is kept in {plan.folder}; go on with --resume")
     return outcome

@@ -44,7 +44,11 @@ def leave_one_out(
 
 
 def measure_halo(
-    predictor: AxialPredictor, stack: Tensor, gap: float, tolerance: float = 0.25 / 255
+    predictor: AxialPredictor,
+    stack: Tensor,
+    gap: float,
+    tolerance: float = 0.25 / 255,
+    cancel: CancelToken | None = None,
 ) -> tuple[int, int]:
     """The smallest context (slices, lateral pixels) that leaves the output as it is.
 
@@ -58,8 +62,8 @@ def measure_halo(
         Largest change allowed at the 99.9th percentile of voxels, unit intensity.
     """
     exact = predictor.halo
-    slices = _smallest(_axial_changes(predictor, stack, gap), tolerance)
-    lateral = _smallest(_lateral_changes(predictor, stack, gap), tolerance)
+    slices = _smallest(_axial_changes(predictor, stack, gap, cancel), tolerance)
+    lateral = _smallest(_lateral_changes(predictor, stack, gap, cancel), tolerance)
     return slices or exact.slices, lateral or exact.lateral
 
 
@@ -68,18 +72,18 @@ def _smallest(changes: Iterator[tuple[int, float]], tolerance: float) -> int | N
 
 
 def _axial_changes(
-    predictor: AxialPredictor, stack: Tensor, gap: float
+    predictor: AxialPredictor, stack: Tensor, gap: float, cancel: CancelToken | None
 ) -> Iterator[tuple[int, float]]:
     """Halo in slices, and what cutting the stack there changes in its middle gap."""
     part, middle = stack[:, :_PROBE_EDGE, :_PROBE_EDGE], len(stack) // 2
-    whole = predictor.predict(part, _one_gap(middle - 1, gap))
+    whole = predictor.predict(part, _one_gap(middle - 1, gap), cancel)
     for halo in range(1, min(predictor.halo.slices, middle - 1)):  # cuts at both ends
         slab = part[middle - 1 - halo : middle + 1 + halo]
-        yield halo, _difference(predictor.predict(slab, _one_gap(halo, gap)), whole)
+        yield halo, _difference(predictor.predict(slab, _one_gap(halo, gap), cancel), whole)
 
 
 def _lateral_changes(
-    predictor: AxialPredictor, stack: Tensor, gap: float
+    predictor: AxialPredictor, stack: Tensor, gap: float, cancel: CancelToken | None
 ) -> Iterator[tuple[int, float]]:
     """Halo in pixels, and what cutting the slices there changes further in."""
     exact, middle = predictor.halo, len(stack) // 2
@@ -87,12 +91,12 @@ def _lateral_changes(
     slab = stack[low : middle + 2 + exact.slices, : 2 * _PROBE_EDGE, : 2 * _PROBE_EDGE]
     start = min(slab.shape[1:]) // 2 // exact.stride * exact.stride
     request = _one_gap(middle - low, gap)
-    whole = predictor.predict(slab, request)[..., start:, start:]
+    whole = predictor.predict(slab, request, cancel)[..., start:, start:]
     step = max(4, exact.stride)
     for halo in range(step, min(exact.lateral, start), step):
         cut = (start - halo) // exact.stride * exact.stride
-        inside = predictor.predict(slab[:, cut:, cut:], request)[..., start - cut :, start - cut :]
-        yield halo, _difference(inside, whole)
+        inside = predictor.predict(slab[:, cut:, cut:], request, cancel)
+        yield halo, _difference(inside[..., start - cut :, start - cut :], whole)
 
 
 def _one_gap(first: int, gap: float) -> GapRequest:

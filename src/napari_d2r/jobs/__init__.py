@@ -2,6 +2,8 @@
 
 from napari_d2r.jobs._cancel import CancelToken
 from napari_d2r.jobs._events import (
+    TRAINING_LOSS,
+    VALIDATION_GAIN,
     BlockWritten,
     CheckpointSaved,
     Event,
@@ -13,6 +15,7 @@ from napari_d2r.jobs._events import (
     Scalars,
     StageStarted,
     Started,
+    VolumeBegun,
     Warned,
 )
 from napari_d2r.jobs._jobs import Device, Job, SuperResolveJob, TrainJob
@@ -27,8 +30,11 @@ from napari_d2r.jobs._settings import (
     StudentSettings,
     TargetSettings,
 )
+from napari_d2r.jobs._wire import decode, encode
 
 __all__ = [
+    "TRAINING_LOSS",
+    "VALIDATION_GAIN",
     "BlockWritten",
     "CancelToken",
     "CheckpointSaved",
@@ -53,7 +59,10 @@ __all__ = [
     "SuperResolveJob",
     "TargetSettings",
     "TrainJob",
+    "VolumeBegun",
     "Warned",
+    "decode",
+    "encode",
     "load_preset",
     "preset_names",
 ]

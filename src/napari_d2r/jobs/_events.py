@@ -2,10 +2,11 @@
 
 The grammar, the same for every job::
 
-    Started (StageStarted | Progress | BlockWritten | Scalars | Preview
+    Started (StageStarted | Progress | VolumeBegun | BlockWritten | Scalars | Preview
              | CheckpointSaved | Warned)* Finished
 
-Errors are exceptions; only an edge (command line, GUI) turns them into words.
+Errors are exceptions; only an edge (command line, GUI) turns them into words, and into
+`Failed` where the reader of the events is another process.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+TRAINING_LOSS = "training loss"
+VALIDATION_GAIN = "validation gain (dB)"  # above linear interpolation, on held-out data
 
 
 class Outcome(Enum):
@@ -56,8 +60,41 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class VolumeBegun:
+    """An array beside the output begins to fill, for whoever wants to look on.
+
+    Voxels of the `BlockWritten` events that follow are final in the array at ``path``, a
+    .npy file of full length from the start (what is not written yet is zero) that keeps
+    its name to the end of the job, and is removed when the job has completed.
+
+    Parameters
+    ----------
+    title
+        What it shows, and in which units its voxels are.
+    shape
+        (z, y, x) in voxels.
+    voxel_size
+        Edges (z, y, x) of a voxel in nm.
+    origin
+        Where its first voxel stands in the stack, (z, y, x) in nm.
+    dtype
+        Numpy's name of the stored type.
+    """
+
+    title: str
+    path: Path
+    shape: tuple[int, int, int]
+    voxel_size: tuple[float, float, float]
+    origin: tuple[float, float, float]
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
 class BlockWritten:
-    """Output voxels [start, stop) per axis (z, y, x) are final and readable."""
+    """Voxels [start, stop) per axis (z, y, x) are final and readable.
+
+    They are those of the latest `VolumeBegun`, and of the output where there was none.
+    """
 
     start: tuple[int, int, int]
     stop: tuple[int, int, int]
@@ -65,7 +102,11 @@ class BlockWritten:
 
 @dataclass(frozen=True, slots=True)
 class Scalars:
-    """Named numbers at one training step, for curves."""
+    """Named numbers at one training step, for curves.
+
+    Every stage of a training tells `TRAINING_LOSS`, and `VALIDATION_GAIN` after each
+    validation, beside other numbers in dB that it is made of.
+    """
 
     step: int
     values: Mapping[str, float]
@@ -117,6 +158,7 @@ Event = (
     Started
     | StageStarted
     | Progress
+    | VolumeBegun
     | BlockWritten
     | Scalars
     | Preview

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,6 +106,11 @@ def resolve_train(
     return TrainPlan(job, volume, folder, factor, gap, box, device, tuple(warnings))
 
 
+def unwritable(folder: Path) -> str:
+    """What is said of a folder that cannot take a model."""
+    return f"{folder} cannot be written; choose another folder for the model."
+
+
 def _check_network(settings: NetworkSettings, contract: Contract, stage: str) -> None:
     """Refuse a network now rather than after the stages before it."""
     name = settings.architecture
@@ -119,6 +125,9 @@ def _check_folder(folder: Path, resume: bool, overwrite: bool) -> None:
     """Refuse a folder that is taken; one that no training of ours has filled in any case."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; give the name of a folder for the model.")
+    there = next(path for path in (folder, *folder.resolve().parents) if path.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        raise InputError(unwritable(folder))
     if not folder.exists() or not any(folder.iterdir()):
         return
     begun, complete = (folder / WORK / JOB).is_file(), (folder / JOB).is_file()

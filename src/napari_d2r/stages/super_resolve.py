@@ -130,6 +130,15 @@ class SuperResolved:
     voxel_size: VoxelSize
     seconds: float
 
+    def summary(self) -> dict[str, object]:
+        """Plain values: ``path``, ``shape``, ``voxel_size_nm`` and ``seconds``."""
+        return {
+            "path": str(self.path),
+            "shape": list(self.shape),
+            "voxel_size_nm": list(self.voxel_size),
+            "seconds": self.seconds,
+        }
+
 
 def resolve_super_resolve(
     job: SuperResolveJob,

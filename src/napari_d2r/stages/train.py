@@ -7,15 +7,15 @@ Stage III distils that volume into a fast network. No isotropic ground truth is 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import math
 import shutil
-import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -26,10 +26,8 @@ from napari_d2r.checkpoints import HaloCard, ModelCard, ModelIndex, save_index, 
 from napari_d2r.errors import InputError
 from napari_d2r.inference import (
     AxialPredictor,
-    Box,
     InterpolationPredictor,
     Interrupted,
-    fill_shard,
     leave_one_out,
     measure_halo,
     predictor_for,
@@ -40,29 +38,28 @@ from napari_d2r.jobs import (
     Finished,
     Outcome,
     PriorSettings,
-    Progress,
     Scalars,
     StageStarted,
     Started,
     StudentSettings,
     TargetSettings,
+    VolumeBegun,
     Warned,
 )
 from napari_d2r.metrics import GainOverLinear
 from napari_d2r.models import architecture_named, build_network, describe_config
-from napari_d2r.stages._train_plan import JOB, WORK, TrainPlan, resolve_train
+from napari_d2r.stages._pseudo_hr import SlabFile, restore_into
+from napari_d2r.stages._train_plan import JOB, WORK, TrainPlan, resolve_train, unwritable
 from napari_d2r.training import DiffusionTask, FitResult, LateralTask, SequenceTask, Task, fit
 from napari_d2r.volumes import (
-    AxialGrid,
     IntensityRange,
-    Volume,
-    VoxelSize,
     centred_box,
     require_finite,
 )
 
 __all__ = ["TrainPlan", "TrainedModels", "resolve_train", "run_train"]
 
+PSEUDO_HR = "pseudo_hr.npy"
 # Lateral pixels that leave-one-out looks at; sampling takes many passes for each.
 _JUDGING_EDGE, _JUDGING_EDGE_SAMPLED = 192, 64
 
@@ -74,6 +71,14 @@ class TrainedModels:
     folder: Path
     default: str
     gains: Mapping[str, GainOverLinear]
+
+    def summary(self) -> dict[str, Any]:
+        """Plain values: ``folder``, ``default``, and for each model its gain in dB and words."""
+        gains = {
+            name: {"gain_db": gain.gain_db, "sentence": gain.sentence()}
+            for name, gain in self.gains.items()
+        }
+        return {"folder": str(self.folder), "default": self.default, "gains": gains}
 
 
 def run_train(
@@ -108,13 +113,23 @@ def run_train(
             f"{plan.folder} was begun with another input or other settings; repeat those, or "
             "start anew with --overwrite."
         )
-    run.work.mkdir(parents=True, exist_ok=True)
-    mark.write_text(run.identity, "utf-8")
-    (run.work / JOB).write_text(plan.job.to_yaml(), "utf-8")
+    _begin(run.work, run.identity, plan)
     try:
         yield from run.stages()
     except Interrupted:
         yield Finished(Outcome.CANCELLED)
+
+
+def _begin(work: Path, identity: str, plan: TrainPlan) -> None:
+    """Leave the marks that a resumed run looks for; the first write to the folder."""
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        (work / "identity").write_text(identity, "utf-8")
+        (work / JOB).write_text(plan.job.to_yaml(), "utf-8")
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise InputError(unwritable(plan.folder)) from error
 
 
 class _Training:
@@ -147,9 +162,7 @@ class _Training:
             yield from self._keep("prior", network, prior, result)
         if student is not None:
             yield StageStarted("stage II: build the pseudo-HR volume", count - 1, count)
-            began = time.perf_counter()
             pseudo_hr, measured = yield from self._targets(self.job.targets)
-            self.spent_s += time.perf_counter() - began
             yield StageStarted("stage III: distil into a fast network", count, count)
             network = self._new_network(student)
             task = SequenceTask(pseudo_hr, measured, self.plan.gap, student)
@@ -171,7 +184,7 @@ class _Training:
             (self.work / name).replace(folder / name)
         save_index(folder, index)
         (self.work / JOB).replace(folder / JOB)  # the last: it says that all is there
-        shutil.rmtree(self.work)
+        shutil.rmtree(self.work, ignore_errors=True)  # somebody may look at the pseudo-HR volume
 
     def _new_network(self, settings: PriorSettings | StudentSettings) -> nn.Module:
         torch.manual_seed(self.job.seed)
@@ -222,7 +235,7 @@ class _Training:
         predictor = self._predictor(network, settings, None)
         halo = HaloCard(slices=predictor.halo.slices, lateral=predictor.halo.lateral)
         if not _is_diffusion(settings):  # sampling over and over would take too long
-            slices, lateral = measure_halo(predictor, self.stack, self.plan.gap)
+            slices, lateral = measure_halo(predictor, self.stack, self.plan.gap, cancel=self.cancel)
             halo = HaloCard(slices=slices, lateral=lateral)
             predictor = self._predictor(network, settings, halo)
         self.predictors[role] = predictor
@@ -271,40 +284,32 @@ class _Training:
         measured = self.stack[region].contiguous()
         if k == 1:
             return measured, measured
-        path = self.work / "pseudo_hr.npy"
-        if self.resume and path.exists():
-            return torch.from_numpy(np.load(path)).to(self.stack.device), measured
+        shape = (num_output, measured.shape[1], measured.shape[2])
+        file = SlabFile(self.work / PSEUDO_HR, shape, resume=self.resume)
+        yield self._announced(file, k, region)
         linear: AxialPredictor = InterpolationPredictor("linear")
         predictor = self.predictors["prior"] if settings.kind == "prior" else linear
-        pseudo_hr = yield from _restore(measured, k, self.plan.gap, predictor, self.cancel)
-        scratch = path.with_suffix(".tmp.npy")
-        np.save(scratch, pseudo_hr)
-        scratch.replace(path)
-        return torch.from_numpy(pseudo_hr).to(self.stack.device), measured
+        yield from restore_into(file, measured, k, self.plan.gap, predictor, self.cancel)
+        self.spent_s += file.seconds
+        return torch.from_numpy(file.read()).to(self.stack.device), measured
+
+    def _announced(self, file: SlabFile, k: int, region: tuple[slice, ...]) -> VolumeBegun:
+        """Where the pseudo-HR volume can be seen to grow, and where it belongs."""
+        size = self.plan.volume.voxel_size
+        first = [out.start + inner.start for out, inner in zip(self.plan.box, region, strict=True)]
+        return VolumeBegun(
+            "pseudo-HR volume, intensities from 0 to 1",
+            file.path,
+            file.shape,
+            (size.z / k, size.y, size.x),
+            (first[0] * size.z, first[1] * size.y, first[2] * size.x),
+            "float32",
+        )
 
     def _gain(self, predictor: AxialPredictor, edge: int) -> GainOverLinear:
         """Leave-one-out on the centre of the stack."""
         box = centred_box(self.stack.shape, (64, edge, edge))
         return leave_one_out(predictor, self.stack[box], self.plan.gap, self.cancel)
-
-
-def _restore(
-    measured: Tensor, k: int, gap: float, predictor: AxialPredictor, cancel: CancelToken | None
-) -> Generator[Event, None, NDArray[np.float32]]:
-    """Stage II: fill the gaps of a stack in memory, k - 1 slices each, slab by slab."""
-    unit = IntensityRange(0.0, 1.0)
-    volume = Volume(measured.cpu().numpy(), VoxelSize(1, 1, 1), "the training region")
-    grid = AxialGrid(len(measured), k)
-    pseudo_hr = np.empty((grid.num_output, *volume.shape[1:]), np.float32)
-    step = 16 * k
-    for start in range(0, grid.num_output, step):
-        stop = min(start + step, grid.num_output)
-        box = Box((start, 0, 0), (stop, *volume.shape[1:]))
-        pseudo_hr[start:stop] = fill_shard(
-            volume, grid, box, predictor, unit, gap, measured.device, cancel
-        )
-        yield Progress(stop, grid.num_output, "slices")
-    return pseudo_hr
 
 
 def _is_diffusion(settings: PriorSettings | StudentSettings) -> bool:

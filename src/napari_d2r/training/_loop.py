@@ -22,6 +22,8 @@ from torch import Tensor, nn
 
 from napari_d2r.errors import TrainingError
 from napari_d2r.jobs import (
+    TRAINING_LOSS,
+    VALIDATION_GAIN,
     CancelToken,
     CheckpointSaved,
     Event,
@@ -33,7 +35,7 @@ from napari_d2r.jobs import (
 )
 from napari_d2r.training._state import Counters, load_state, save_state
 
-REPORT_EVERY_S, SAVE_EVERY_S = 1.0, 30.0
+REPORT_EVERY_S, SAVE_EVERY_S = 0.4, 30.0
 MAX_CONSECUTIVE_SKIPS = 10
 
 
@@ -112,7 +114,7 @@ def fit(
             )
         if run.counters.step % settings.validate_every == 0:
             scores = run.validate(task)
-            yield Scalars(run.counters.step, scores)
+            yield _scalars(run.counters.step, scores)
             yield Preview(run.counters.step, task.preview(run.average))
         now = time.perf_counter()
         if loss is not None and now - last_report > REPORT_EVERY_S:
@@ -120,14 +122,14 @@ def fit(
             elapsed = now - began
             left = elapsed * (1 - fraction) / fraction if fraction > 0.005 else None
             yield Progress(fraction, 1.0, "of the budget", eta_s=left)
-            yield Scalars(run.counters.step, {"loss": loss})
+            yield Scalars(run.counters.step, {TRAINING_LOSS: loss})
         if now - last_save > SAVE_EVERY_S:
             last_save = now
             run.save()
             yield CheckpointSaved(state_path, run.counters.step)
     if run.counters.finished:
         scores = run.validate(task)
-        yield Scalars(run.counters.step, scores)
+        yield _scalars(run.counters.step, scores)
     run.save()
     yield CheckpointSaved(state_path, run.counters.step)
     run.leave_best_weights()
@@ -239,6 +241,11 @@ class _Run:
 
     def _modules(self) -> dict[str, nn.Module]:
         return {"network": self.network, "average": self.average, "best": self.best}
+
+
+def _scalars(step: int, scores: Mapping[str, float]) -> Scalars:
+    """For curves the score goes by a name that is the same in every stage."""
+    return Scalars(step, {VALIDATION_GAIN if k == "score" else k: v for k, v in scores.items()})
 
 
 def _fraction(counters: Counters, max_steps: int | None, max_seconds: float | None) -> float:
