@@ -3,6 +3,7 @@
 from napari_d2r.inference._diffusion import DiffusionPredictor
 from napari_d2r.inference._factory import predictor_for
 from napari_d2r.inference._judge import leave_one_out, measure_halo
+from napari_d2r.inference._memory import fill_in_parts, is_out_of_memory
 from napari_d2r.inference._plan import CHUNK, ShardPlan, choose_shard, measure_rate
 from napari_d2r.inference._predictors import (
     AxialPredictor,
@@ -14,6 +15,7 @@ from napari_d2r.inference._predictors import (
     SequencePredictor,
     log2_of,
 )
+from napari_d2r.inference._slice import predict_slice
 from napari_d2r.inference._window import Box, fill_shard
 
 __all__ = [
@@ -29,10 +31,13 @@ __all__ = [
     "SequencePredictor",
     "ShardPlan",
     "choose_shard",
+    "fill_in_parts",
     "fill_shard",
+    "is_out_of_memory",
     "leave_one_out",
     "log2_of",
     "measure_halo",
     "measure_rate",
+    "predict_slice",
     "predictor_for",
 ]

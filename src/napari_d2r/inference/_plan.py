@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from itertools import product
@@ -29,6 +30,11 @@ class ShardPlan:
         """Voxels of a shard."""
         z, y, x = self.shape
         return z * y * x
+
+    @property
+    def num_computed(self) -> int:
+        """Voxels of a shard and of its halo."""
+        return round(self.num_voxels / self.efficiency)
 
 
 @torch.inference_mode()
@@ -60,8 +66,11 @@ def choose_shard(
     rate: float,
     seconds: float,
     fixed: tuple[int, int, int] | None = None,
+    max_computed: float = math.inf,
 ) -> ShardPlan:
     """The shard that wastes least on its halo within ``seconds`` of work.
+
+    The smallest one where none is within the bounds.
 
     Parameters
     ----------
@@ -73,6 +82,8 @@ def choose_shard(
         Voxels per second without a halo, from `measure_rate`.
     fixed
         These edges, rounded up to whole chunks, instead of the best ones.
+    max_computed
+        Most voxels of a shard with its halo.
     """
     if fixed is not None:
         z, y, x = (-(-edge // CHUNK) * CHUNK for edge in fixed)
@@ -92,6 +103,7 @@ def choose_shard(
         plan
         for plan in plans
         if plan.num_voxels <= _MAX_SHARD_VOXELS
+        and plan.num_computed <= max_computed
         and plan.num_voxels / plan.voxels_per_s <= seconds
         and factor * plan.shape[1] * plan.shape[2] / rate <= _LONGEST_GAP_S
     ]

@@ -135,12 +135,25 @@ class LateralPredictor:
         self, slab: Tensor, request: GapRequest, cancel: CancelToken | None = None
     ) -> Tensor:
         """Both directions, a few lateral slices at a time."""
-        xz = self._restore(slab.permute(1, 0, 2), request, cancel)  # (Y, G, D, X)
-        last = len(slab) - 2 - (request.first + len(request.depths) - 1)
-        mirrored = GapRequest(last, 1 - request.depths.flip(0), request.log2_gap)
-        upside_down = slab.flip(0).permute(2, 0, 1)
-        yz = self._restore(upside_down, mirrored, cancel).flip(1)  # (X, G, D, Y)
+        xz = self.restore(slab.permute(1, 0, 2), request, cancel)  # (Y, G, D, X)
+        yz = self.restore(slab.permute(2, 0, 1), request, cancel, upside_down=True)  # (X, G, D, Y)
         return (xz.permute(1, 2, 0, 3) + yz.permute(1, 2, 3, 0)) / 2
+
+    @torch.inference_mode()
+    def restore(
+        self,
+        slices: Tensor,
+        request: GapRequest,
+        cancel: CancelToken | None = None,
+        *,
+        upside_down: bool = False,
+    ) -> Tensor:
+        """One direction alone: XZ or YZ slices (N, J, W) -> (N, G, D, W)."""
+        if not upside_down:
+            return self._restore(slices, request, cancel)
+        last = slices.shape[1] - 2 - (request.first + len(request.depths) - 1)
+        mirrored = GapRequest(last, 1 - request.depths.flip(0), request.log2_gap)
+        return self._restore(slices.flip(1), mirrored, cancel).flip(1)
 
     def _restore(self, slices: Tensor, request: GapRequest, cancel: CancelToken | None) -> Tensor:
         """(N, J, W) lateral slices -> (N, G, D, W)."""

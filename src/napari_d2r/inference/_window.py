@@ -73,7 +73,7 @@ def fill_shard(
 
     gaps = np.floor(positions[~measured]).astype(int)
     first, last = int(gaps.min()), int(gaps.max())
-    tile = _with_halo(box, volume.shape, predictor.halo)
+    tile = with_halo(box, volume.shape, predictor.halo)
     slab_start = max(0, first - predictor.halo.slices)
     slab_start -= slab_start % predictor.halo.slice_stride
     slab_stop = min(volume.shape[0], last + 2 + predictor.halo.slices)
@@ -81,7 +81,7 @@ def fill_shard(
     require_finite(stored, volume.name)
     slab = torch.from_numpy(intensity.to_unit(stored)).to(device)
 
-    depths, row, column = _depth_table(positions[~measured], gaps, first, last)
+    depths, row, column = depth_table(positions[~measured], gaps, first, last)
     origin = (slab_start, tile[0].start, tile[1].start)
     request = GapRequest(first - slab_start, torch.from_numpy(depths), log2_of(gap), origin)
     filled = predictor.predict(slab, request, cancel)
@@ -94,20 +94,19 @@ def fill_shard(
     return output
 
 
-def _with_halo(box: Box, shape: tuple[int, int, int], halo: Halo) -> tuple[slice, slice]:
+def with_halo(box: Box, shape: tuple[int, int, int], halo: Halo) -> tuple[slice, slice]:
     """Lateral slices of the box grown by the halo, clipped to the volume, on the stride."""
-
-    def grow(start: int, stop: int, length: int) -> slice:
-        low = max(0, start - halo.lateral)
-        return slice(low - low % halo.stride, min(length, stop + halo.lateral))
-
-    return (
-        grow(box.start[1], box.stop[1], shape[1]),
-        grow(box.start[2], box.stop[2], shape[2]),
-    )
+    y, x = box.lateral
+    return grown(y, shape[1], halo), grown(x, shape[2], halo)
 
 
-def _depth_table(
+def grown(part: slice, length: int, halo: Halo) -> slice:
+    """One lateral slice grown by the halo, clipped to ``length``, on the stride."""
+    low = max(0, part.start - halo.lateral)
+    return slice(low - low % halo.stride, min(length, part.stop + halo.lateral))
+
+
+def depth_table(
     positions: NDArray[np.float64], gaps: NDArray[np.int_], first: int, last: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int_], NDArray[np.int_]]:
     """Depths (G, D) of all gaps, and where in that table each position stands.

@@ -98,9 +98,17 @@ class SuperResolveJob(Job):
         False, title="Keep measured slices", description="Round the factor to a whole number."
     )
     method: Literal["model", "nearest", "linear", "cubic"] = Field("model", title="Method")
-    model: Path | None = Field(None, title="Model", description="Folder of a trained model.")
+    model: Path | None = Field(
+        None, title="Model", description="Folder of a trained model; None: the bundled one."
+    )
     shard: int | None = Field(
         None, ge=32, title="Shard", description="Edge in voxels; None: from the measured rate."
+    )
+    shard_seconds: float = Field(
+        10.0, gt=0, title="Seconds per shard", description="Fewer show results sooner."
+    )
+    max_memory_gb: float | None = Field(
+        None, gt=0, title="Memory in GB", description="Most to use; None: what speed asks for."
     )
     max_minutes: float | None = Field(None, gt=0, title="Minutes", description="Stop, resumable.")
 

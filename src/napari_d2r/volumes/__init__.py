@@ -10,6 +10,7 @@ from napari_d2r.volumes._axial import (
     resolve_gap,
     to_dtype,
 )
+from napari_d2r.volumes._crop import crop
 from napari_d2r.volumes._intensity import IntensityRange, require_finite
 from napari_d2r.volumes._volume import (
     MIN_SLICES,
@@ -32,6 +33,7 @@ __all__ = [
     "Volume",
     "VoxelSize",
     "centred_box",
+    "crop",
     "interpolate_axial",
     "require_finite",
     "resolve_factor",

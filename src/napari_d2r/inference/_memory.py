@@ -1,0 +1,82 @@
+"""A shard that does not fit into memory is computed in parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise, product
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from napari_d2r.inference._window import Box
+
+SMALLEST_EDGE = 32
+# How torch words a failed allocation where it has no exception class of its own.
+_PHRASES = ("not enough memory", "can't allocate memory", "out of memory")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, on a GPU or not."""
+    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(p in str(error).lower() for p in _PHRASES)
+
+
+def fill_in_parts(
+    fill: Callable[[Box], NDArray[Any]], box: Box, edge: int | None = None
+) -> tuple[NDArray[Any], int | None]:
+    """Fill a box at once, or where memory ends in lateral quarters, and these again.
+
+    Parts are read with the halo that they need, so what comes out is the same.
+
+    Parameters
+    ----------
+    fill
+        Gives the voxels of any part of the box.
+    edge
+        Lateral edge above which parts are known not to fit.
+
+    Returns
+    -------
+    values, edge
+        The voxels of the box, and the edge above which parts did not fit, if any.
+
+    Raises
+    ------
+    MemoryError, RuntimeError
+        The original one, where not even parts of 32 pixels fit.
+    """
+    z, y, x = box.shape
+    if edge is None or max(y, x) <= edge:
+        try:
+            return fill(box), edge
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error) or max(y, x) <= SMALLEST_EDGE:
+                raise
+            edge = max(SMALLEST_EDGE, -(-max(y, x) // 2))
+        # The exception is gone here, and with it the frames that held on to memory.
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+    values: NDArray[Any] | None = None
+    for part in _quarters(box):
+        found, edge = fill_in_parts(fill, part, edge)
+        if values is None:
+            values = np.empty((z, y, x), found.dtype)
+        top, left = (a - b for a, b in zip(part.start[1:], box.start[1:], strict=True))
+        values[:, top : top + part.shape[1], left : left + part.shape[2]] = found
+    assert values is not None
+    return values, edge
+
+
+def _quarters(box: Box) -> list[Box]:
+    """Halves along y and along x, where an axis is long enough to be halved."""
+    cuts = []
+    for start, stop in zip(box.start[1:], box.stop[1:], strict=True):
+        middle = start + -(-(stop - start) // 2)
+        cuts.append([start, stop] if stop - start <= SMALLEST_EDGE else [start, middle, stop])
+    return [
+        Box((box.start[0], top, left), (box.stop[0], bottom, right))
+        for (top, bottom), (left, right) in product(*(pairwise(cut) for cut in cuts))
+    ]
