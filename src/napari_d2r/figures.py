@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from napari_d2r.errors import InputError
-from napari_d2r.metrics import FSCCurve
+from napari_d2r.metrics import CONE_HALF_ANGLE, FSCCurve
 from napari_d2r.stages.evaluate import THRESHOLDS, EvaluationReport, VolumeScores
 from napari_d2r.stages.fsc import FSCReport
-from napari_d2r.volumes import AxialGrid, Volume, VoxelSize, interpolate_axial
+from napari_d2r.stages.gain import GainReport
+from napari_d2r.volumes import AxialGrid, Volume, interpolate_axial
 
 _FORMATS = (".png", ".pdf", ".svg")
 _DPI = 300
@@ -66,14 +68,18 @@ def draw_evaluation(
         _draw_curve(whole, scores.curves.plain, colour, label)
         _draw_curve(whole, scores.curves.hann, colour, f"{label}, Hann", dashed=True)
         _draw_curve(along_z, scores.curves.cone_z, colour, label)
-    _finish_fsc_axes(whole, report.voxel_size, "all directions")
-    _finish_fsc_axes(along_z, report.voxel_size, "within 30° of Z")
+    nyquist = 0.5 / max(report.voxel_size)
+    _finish_fsc_axes(whole, nyquist, "all directions")
+    _finish_fsc_axes(along_z, nyquist, "within 30° of Z")
     figure.supxlabel(_caption(report), fontsize=_TEXT, color=_INK)
     figure.savefig(path)
 
 
 def draw_fsc(report: FSCReport, path: Path) -> None:
-    """Draw the four curves of an FSC report.
+    """Draw an FSC report: all directions on the left, along Z and in XY on the right.
+
+    Linear interpolation of the source, where there is one, is dashed; the half-bit
+    threshold is a thin line in the colour of its curve.
 
     Raises
     ------
@@ -81,21 +87,60 @@ def draw_fsc(report: FSCReport, path: Path) -> None:
         Unless ``path`` ends in .png, .pdf or .svg.
     """
     _require_format(path)
-    figure = Figure(figsize=(6.2, 4.2), dpi=_DPI, facecolor="white", layout="constrained")
-    axes = figure.subplots()
-    curves = report.curves
-    _draw_curve(axes, curves.plain, _INK, "all directions")
-    _draw_curve(axes, curves.hann, _INK, "all directions, Hann window", dashed=True)
-    _draw_curve(axes, curves.cone_xy, _THIRD, "within 30° of XY")
-    _draw_curve(axes, curves.cone_z, _FOURTH, "within 30° of Z")
-    _finish_fsc_axes(axes, report.voxel_size, f"{report.first} and {report.second}")
-    figure.supxlabel(
-        f"0.143 in all directions: {curves.plain.resolution_text(0.143)}, "
-        f"with a Hann window: {curves.hann.resolution_text(0.143)}",
-        fontsize=_TEXT,
-        color=_INK,
-    )
+    figure = Figure(figsize=(_WIDTH, 4.2), dpi=_DPI, facecolor="white", layout="constrained")
+    whole, directed = figure.subplots(1, 2)
+    own, linear = report.curves, report.linear
+    _draw_curve(whole, own.plain, _INK, "no window", half_bit=True)
+    _draw_curve(whole, own.hann, _RESULT, "Hann window")
+    _draw_curve(directed, own.cone_z, _FOURTH, "along Z", half_bit=True)
+    _draw_curve(directed, own.cone_xy, _THIRD, "in XY", half_bit=True)
+    if linear is not None:
+        _draw_curve(whole, linear.plain, _INK, "linear", dashed=True)
+        _draw_curve(whole, linear.hann, _RESULT, "linear, Hann", dashed=True)
+        _draw_curve(directed, linear.cone_z, _FOURTH, "linear, along Z", dashed=True)
+        _draw_curve(directed, linear.cone_xy, _THIRD, "linear, in XY", dashed=True)
+    _finish_fsc_axes(whole, _last(own.plain), "all directions")
+    last = max(_last(own.cone_z), _last(own.cone_xy))
+    _finish_fsc_axes(directed, last, f"within {CONE_HALF_ANGLE:g}° of Z, of XY")
+    names = f"{report.first} and {report.second}"
+    source = f"; dashed: linear interpolation of {report.source}" if report.source else ""
+    figure.supxlabel(f"{names}{source}\n{report.compared}", fontsize=_TEXT, color=_INK)
     figure.savefig(path)
+
+
+def draw_gain(report: GainReport, path: Path) -> None:
+    """Draw what leaving slices out found: PSNR slice by slice, and the mean FRC.
+
+    Raises
+    ------
+    InputError
+        Unless ``path`` ends in .png, .pdf or .svg.
+    """
+    _require_format(path)
+    figure = Figure(figsize=(_WIDTH, 4.4), dpi=_DPI, facecolor="white", layout="constrained")
+    by_slice, rings = figure.subplots(1, 2)
+    slices, psnr, linear = zip(*report.gain.psnr_by_slice(), strict=True)
+    by_slice.plot(slices, linear, "s--", color=_LINEAR, linewidth=1, markersize=3, label="linear")
+    by_slice.plot(
+        slices, psnr, "o-", color=_RESULT, linewidth=1.5, markersize=3, label=report.model
+    )
+    by_slice.set_xlabel("left-out slice", fontsize=_TEXT, color=_INK)
+    by_slice.set_ylabel("PSNR (dB)", fontsize=_TEXT, color=_INK)
+    by_slice.tick_params(labelsize=_SMALL, color=_INK, labelcolor=_INK)
+    by_slice.spines[["top", "right"]].set_visible(False)
+    by_slice.legend(
+        loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, fontsize=_SMALL, frameon=False
+    )
+    _draw_curve(rings, report.frc, _RESULT, report.model)
+    _draw_curve(rings, report.frc_linear, _LINEAR, "linear", dashed=True)
+    _finish_fsc_axes(rings, _last(report.frc), "left-out slices", "Fourier ring correlation")
+    text = textwrap.fill(report.sentence(), 130)
+    figure.supxlabel(text, fontsize=_TEXT, color=_INK)
+    figure.savefig(path)
+
+
+def _last(curve: FSCCurve) -> float:
+    return float(curve.frequency_per_nm[-1])
 
 
 def _require_format(path: Path) -> None:
@@ -222,9 +267,17 @@ def _draw_scale_bar(axes: Axes, crop: _Crop) -> None:
 
 
 def _draw_curve(
-    axes: Axes, curve: FSCCurve, colour: str, label: str, *, dashed: bool = False
+    axes: Axes,
+    curve: FSCCurve,
+    colour: str,
+    label: str,
+    *,
+    dashed: bool = False,
+    half_bit: bool = False,
 ) -> None:
     """One curve, its crossing of 0.5 as a dot, and that period in nm in the legend."""
+    if half_bit:
+        axes.plot(curve.frequency_per_nm[1:], curve.half_bit[1:], color=colour, linewidth=0.5)
     axes.plot(
         curve.frequency_per_nm,
         curve.correlation,
@@ -239,16 +292,17 @@ def _draw_curve(
         axes.plot(1 / resolution, 0.5, "o", color=colour, markerfacecolor=filling, markersize=4.5)
 
 
-def _finish_fsc_axes(axes: Axes, voxel_size: VoxelSize, title: str) -> None:
-    """Limits, thresholds, and an axis linear in frequency but labelled in nm."""
-    nyquist = 0.5 / max(voxel_size)
-    ticks = nyquist * np.arange(1, 6) / 5
-    axes.set_xlim(0, nyquist)
+def _finish_fsc_axes(
+    axes: Axes, highest: float, title: str, quantity: str = "Fourier shell correlation"
+) -> None:
+    """Limits, thresholds, and an axis linear in frequency (1/nm) but labelled in nm."""
+    ticks = highest * np.arange(1, 6) / 5
+    axes.set_xlim(0, highest)
     axes.set_xticks(ticks, [f"{1 / tick:.3g}" for tick in ticks])
     axes.set_xlabel("period (nm)", fontsize=_TEXT, color=_INK)
     axes.set_ylim(-0.05, 1.03)
     axes.set_yticks([0, 0.143, 0.5, 1], ["0", "0.143", "0.5", "1"])
-    axes.set_ylabel("Fourier shell correlation", fontsize=_TEXT, color=_INK)
+    axes.set_ylabel(quantity, fontsize=_TEXT, color=_INK)
     for level in THRESHOLDS:
         axes.axhline(level, color=_INK, linewidth=0.7, linestyle=":", zorder=0)
     axes.axhline(0, color=_INK, linewidth=0.4, zorder=0)

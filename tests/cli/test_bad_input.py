@@ -367,6 +367,5 @@ def test_what_cannot_be_compared(
     refuses(run, "voxel", "evaluate", stack, truth, "--factor", "4")
     refuses(run, "Shapes differ", "fsc", stack, truth)
     refuses(run, "does not exist", "evaluate", "none.tif", truth, "--factor", "4")
-    refuses(run, "needs a reference", "evaluate", stack, "--model", tiny_model, "--figure", "f.png")
     refuses(run, "no folder", "fsc", truth, truth, "--figure", "none/f.png")
     refuses(run, "does not exist", "info", "none.tif")

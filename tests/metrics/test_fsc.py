@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 from napari_d2r.errors import InputError
 from napari_d2r.metrics import Cone, FSCCurve, fourier_shell_correlation, resolution_curves
-from napari_d2r.metrics import _fsc as fsc_module
+from napari_d2r.metrics import _shells as fsc_module
 from napari_d2r.volumes import VoxelSize
 
 CUBIC = VoxelSize(10, 10, 10)

@@ -66,12 +66,8 @@ def run_evaluate(arguments: argparse.Namespace, cancel: CancelToken, reporter: R
 
 
 def _gain(arguments: argparse.Namespace, cancel: CancelToken, reporter: Reporter) -> Outcome:
-    from napari_d2r.stages.gain import gain_stream, gain_to_json
+    from napari_d2r.stages.gain import gain_stream
 
-    if arguments.figure is not None:
-        raise InputError(
-            "--figure needs a reference; without one there is the sentence and --json."
-        )
     stack = open_stack(arguments.result, arguments)
     events = gain_stream(
         stack,
@@ -83,7 +79,11 @@ def _gain(arguments: argparse.Namespace, cancel: CancelToken, reporter: Reporter
     outcome, gain = drain(events, reporter)
     if outcome is Outcome.COMPLETED:
         reporter.print([gain.sentence()])
-        write_json(arguments.json, gain_to_json(gain))
+        write_json(arguments.json, gain.to_json())
+        if arguments.figure is not None:
+            from napari_d2r.figures import draw_gain
+
+            draw_gain(gain, arguments.figure)
     return outcome
 
 
@@ -93,7 +93,7 @@ def run_fsc(arguments: argparse.Namespace, cancel: CancelToken, reporter: Report
 
     paths = (arguments.first, arguments.second)
     first, second = (open_stack(path, arguments) for path in paths)
-    outcome, report = drain(fsc_stream(first, second), reporter, cancel)
+    outcome, report = drain(fsc_stream(first, second, cancel=cancel), reporter)
     if outcome is not Outcome.COMPLETED:
         return outcome
     reporter.print([report.table()])

@@ -1,14 +1,19 @@
 """Numbers about volumes: array in, number or curve out. numpy, scipy and scikit-image only."""
 
+from napari_d2r.metrics._curve import FSCCurve, Threshold
 from napari_d2r.metrics._fsc import (
-    CONE_HALF_ANGLE,
-    Cone,
-    FSCCurve,
     ResolutionCurves,
+    fourier_ring_correlation,
     fourier_shell_correlation,
+    resolution_curve_steps,
     resolution_curves,
+    ring_correlation_steps,
 )
-from napari_d2r.metrics._leave_one_out import GainOverLinear, gain_over_linear
+from napari_d2r.metrics._leave_one_out import (
+    GainOverLinear,
+    gain_over_linear,
+    linear_between_neighbours,
+)
 from napari_d2r.metrics._pixelwise import (
     PLANES,
     Plane,
@@ -18,6 +23,7 @@ from napari_d2r.metrics._pixelwise import (
     score_planes,
 )
 from napari_d2r.metrics._registration import axial_shift
+from napari_d2r.metrics._shells import CONE_HALF_ANGLE, Cone, Steps
 
 __all__ = [
     "CONE_HALF_ANGLE",
@@ -28,11 +34,17 @@ __all__ = [
     "Plane",
     "PlaneScores",
     "ResolutionCurves",
+    "Steps",
+    "Threshold",
     "axial_shift",
+    "fourier_ring_correlation",
     "fourier_shell_correlation",
     "gain_over_linear",
+    "linear_between_neighbours",
     "peak_signal_noise_ratio",
+    "resolution_curve_steps",
     "resolution_curves",
+    "ring_correlation_steps",
     "score_plane",
     "score_planes",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,22 @@ class GainOverLinear:
             return 0.0
         return self.psnr_db - self.psnr_linear_db
 
+    @property
+    def num_better(self) -> int:
+        """In how many slices the prediction is closer than linear."""
+        return sum(a < b for a, b in zip(self.mse, self.mse_linear, strict=True))
+
+    def psnr_by_slice(self) -> list[tuple[int, float, float]]:
+        """Slice, PSNR of the prediction and PSNR of linear; infinite where nothing differs."""
+        return [
+            (index, self._psnr((mse,)), self._psnr((linear,)))
+            for index, mse, linear in zip(self.slices, self.mse, self.mse_linear, strict=True)
+        ]
+
+    def of_slices_from(self, first: int) -> GainOverLinear:
+        """The same, its slices counted in a stack of which this one begins at ``first``."""
+        return replace(self, slices=tuple(index + first for index in self.slices))
+
     def sentence(self) -> str:
         """The finding in one line."""
         return (
@@ -98,11 +114,21 @@ def gain_over_linear(
         )
     if min(left_out) < 1 or max(left_out) > len(measured) - 2:
         raise InputError("The first and the last measured slice cannot be left out.")
-    mse, mse_linear = [], []
-    for slice_index, guess in zip(left_out, predicted, strict=True):
-        true = measured[slice_index].astype(np.float64)
-        neighbours = measured[slice_index - 1 : slice_index + 2 : 2]
-        linear = interpolate_axial(neighbours, np.array([0.5]))[0]
-        mse.append(float(np.mean(np.square(true - guess))))
-        mse_linear.append(float(np.mean(np.square(true - linear))))
-    return GainOverLinear(tuple(left_out), tuple(mse), tuple(mse_linear), data_range)
+    true = measured[list(left_out)]
+    return GainOverLinear(
+        tuple(left_out),
+        _mean_squared_errors(true, predicted),
+        _mean_squared_errors(true, linear_between_neighbours(measured, left_out)),
+        data_range,
+    )
+
+
+def linear_between_neighbours(measured: NDArray[Any], left_out: Sequence[int]) -> NDArray[Any]:
+    """(M, Y, X): slices ``left_out`` as linear interpolation of the ones before and after."""
+    half = np.array([0.5])
+    return np.stack([interpolate_axial(measured[k - 1 : k + 2 : 2], half)[0] for k in left_out])
+
+
+def _mean_squared_errors(true: NDArray[Any], guess: NDArray[Any]) -> tuple[float, ...]:
+    pairs = zip(true, guess, strict=True)
+    return tuple(float(np.mean(np.square(a.astype(np.float64) - b))) for a, b in pairs)

@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
+import time
+from collections.abc import Generator
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_d2r.errors import InputError
-from napari_d2r.metrics import FSCCurve, ResolutionCurves
+from napari_d2r.jobs import CancelToken, Event, Progress
+from napari_d2r.metrics import FSCCurve, ResolutionCurves, Steps, Threshold
 from napari_d2r.volumes import Volume, centred_box, require_finite
 
 # Half, as the papers on this task report it, and 0.143 (Rosenthal and Henderson 2003).
 THRESHOLDS = (0.5, 0.143)
+# And above which there is half a bit per voxel of the spectrum (van Heel and Schatz 2005).
+ALL_THRESHOLDS: tuple[Threshold, ...] = (*THRESHOLDS, "half-bit")
 # Larger volumes are measured in a central cube: 1 GB per transform in complex64.
 MAX_VOXELS = 2**28
 _CUBE_EDGE = 640
 
+_PROGRESS_EVERY_S = 0.1
+_Result = TypeVar("_Result")
 Box = tuple[slice, slice, slice]
+
+
+class Stopped(Exception):
+    """Raised between two steps of a measurement when its cancel token is set."""
 
 
 def require_same_voxel_size(a: Volume, b: Volume) -> None:
@@ -57,26 +68,54 @@ def load_box(volume: Volume, box: Box) -> NDArray[Any]:
         When it holds NaN or infinite voxels, or one value only.
     """
     values = volume.read(*box)
-    require_finite(values, volume.name)
+    require_content(values, volume.name)
+    return values
+
+
+def require_content(values: NDArray[Any], name: str) -> None:
+    """Refuse voxels that are NaN, infinite or all the same."""
+    require_finite(values, name)
     if values.min() == values.max():
         raise InputError(
-            f"{volume.name} is constant (every voxel is {values.flat[0]:g}) where it is compared; "
+            f"{name} is constant (every voxel is {values.flat[0]:g}) where it is compared; "
             "check that it was written completely."
         )
-    return values
+
+
+def told(
+    steps: Steps[_Result], first: float, total: float, cancel: CancelToken | None
+) -> Generator[Event, None, _Result]:
+    """Steps as progress from ``first`` to ``first + 1`` of ``total``; returns their result.
+
+    Raises
+    ------
+    Stopped
+        Between two steps, when ``cancel`` is set.
+    """
+    last = -math.inf
+    while True:
+        if cancel:
+            raise Stopped
+        try:
+            done = next(steps)
+        except StopIteration as end:
+            result: _Result = end.value
+            return result
+        if time.monotonic() - last >= _PROGRESS_EVERY_S:
+            last = time.monotonic()
+            yield Progress(first + done, total, "steps")
 
 
 def curves_object(curves: ResolutionCurves) -> dict[str, object]:
     """The four curves as JSON objects, by name."""
     return {
-        name: _curve_object(getattr(curves, name))
-        for name in ("plain", "hann", "cone_z", "cone_xy")
+        name: curve_object(getattr(curves, name)) for name in ("plain", "hann", "cone_z", "cone_xy")
     }
 
 
-def _curve_object(curve: FSCCurve) -> dict[str, object]:
+def curve_object(curve: FSCCurve) -> dict[str, object]:
     return {
-        "resolution_nm": {f"{level:g}": curve.resolution_at(level) for level in THRESHOLDS},
+        "resolution_nm": {str(level): curve.resolution_at(level) for level in ALL_THRESHOLDS},
         "frequency_per_nm": np.round(curve.frequency_per_nm, 8).tolist(),
         "correlation": np.round(curve.correlation, 6).tolist(),
         "num_voxels": curve.num_voxels.tolist(),

@@ -2,78 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterator
+from dataclasses import replace
+from typing import Any
+
+from numpy.typing import NDArray
 
 from napari_d2r.errors import InputError
-from napari_d2r.jobs import Event, Finished, Outcome, Progress, StageStarted, Started, Warned
-from napari_d2r.metrics import ResolutionCurves, resolution_curves
-from napari_d2r.stages._comparison import (
-    THRESHOLDS,
-    aligned_table,
-    comparison_box,
-    curves_object,
-    json_text,
-    load_box,
-    require_same_voxel_size,
+from napari_d2r.jobs import (
+    CancelToken,
+    Event,
+    Finished,
+    Outcome,
+    Progress,
+    StageStarted,
+    Started,
+    Warned,
 )
-from napari_d2r.volumes import Volume, VoxelSize
+from napari_d2r.metrics import Steps, resolution_curve_steps
+from napari_d2r.stages._common_grid import (
+    CommonGrid,
+    Placed,
+    common_grid,
+    read_linear_on,
+    read_on,
+)
+from napari_d2r.stages._comparison import (
+    Stopped,
+    comparison_box,
+    require_content,
+    require_same_voxel_size,
+    told,
+)
+from napari_d2r.stages._fsc_report import DIRECTIONS, FSCReport
+from napari_d2r.volumes import Volume
 
-_LABELS = {
-    "plain": "all directions",
-    "hann": "all directions, Hann window",
-    "cone_z": "within 30° of Z",
-    "cone_xy": "within 30° of XY",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class FSCReport:
-    """The correlation of two volumes, over the box that was compared.
-
-    Parameters
-    ----------
-    first, second
-        Names of the volumes.
-    voxel_size
-        Of both, in nm.
-    start, shape
-        The box in voxels (z, y, x).
-    curves
-        The four curves.
-    """
-
-    first: str
-    second: str
-    voxel_size: VoxelSize
-    start: tuple[int, int, int]
-    shape: tuple[int, int, int]
-    curves: ResolutionCurves = field(repr=False)
-
-    def to_json(self) -> str:
-        """The report as JSON; the keys are documented in ``docs/evaluation.md``."""
-        return json_text(
-            {
-                "format": "napari-d2r fsc",
-                "version": 1,
-                "volumes": [self.first, self.second],
-                "voxel_size_nm": list(self.voxel_size),
-                "start": list(self.start),
-                "shape": list(self.shape),
-                "fsc": curves_object(self.curves),
-            }
-        )
-
-    def table(self) -> str:
-        """Crossings of the four curves, aligned for a terminal."""
-        rows = []
-        for name, label in _LABELS.items():
-            curve = getattr(self.curves, name)
-            rows.append([label, *(curve.resolution_text(level) for level in THRESHOLDS)])
-        return aligned_table(["FSC", *(f"{level:g}" for level in THRESHOLDS)], rows)
+__all__ = ["DIRECTIONS", "FSCReport", "Placed", "fsc", "fsc_placed_stream", "fsc_stream"]
 
 
-def fsc_stream(first: Volume, second: Volume) -> Iterator[Event]:
+def fsc_stream(
+    first: Volume, second: Volume, *, cancel: CancelToken | None = None
+) -> Iterator[Event]:
     """Correlate two volumes of one shape; ends in ``Finished(result=FSCReport)``.
 
     Raises
@@ -89,25 +58,48 @@ def fsc_stream(first: Volume, second: Volume) -> Iterator[Event]:
             "crop both to the same box first."
         )
     require_same_voxel_size(first, second)
-    yield Started("fsc")
+    # Files say little about where they stand: voxel 0 of one is voxel 0 of the other.
+    second = replace(second, voxel_size=first.voxel_size)
     box = comparison_box(first.shape)
-    yield StageStarted("Correlating")
-    a, b = load_box(first, box), load_box(second, box)
-    if a.shape != first.shape:
-        yield Warned(f"The volumes are large: a central box of {a.shape} voxels is compared.")
-    yield Progress(1, 2, "steps")
-    curves = resolution_curves(a, b, first.voxel_size)
-    yield Progress(2, 2, "steps")
-    z, y, x = box
-    report = FSCReport(
-        first=first.name,
-        second=second.name,
-        voxel_size=first.voxel_size,
-        start=(z.start, y.start, x.start),
-        shape=(a.shape[0], a.shape[1], a.shape[2]),
-        curves=curves,
-    )
-    yield Finished(Outcome.COMPLETED, report)
+    z, y, x = (part.stop - part.start for part in box)
+    edges = zip(box, first.voxel_size, strict=True)
+    oz, oy, ox = (part.start * edge for part, edge in edges)
+    grid = CommonGrid((oz, oy, ox), first.voxel_size, (z, y, x))
+    yield from _measure(Placed(first), Placed(second), None, grid, first.shape, cancel)
+
+
+def fsc_placed_stream(
+    first: Placed,
+    second: Placed,
+    *,
+    source: Placed | None = None,
+    max_edge: int | None = None,
+    cancel: CancelToken | None = None,
+) -> Iterator[Event]:
+    """Correlate two volumes where both have voxels; ends in ``Finished(result=FSCReport)``.
+
+    Parameters
+    ----------
+    first, second
+        A result and what it is compared with; the curve is the same the other way round.
+    source
+        The stack that ``first`` was made from: its aligned linear interpolation is
+        correlated with ``second`` over the same voxels.
+    max_edge
+        Compare at most the middle so many voxels along each axis.
+
+    Raises
+    ------
+    InputError
+        When the volumes have no voxels in common places, or one is constant or not finite.
+    """
+    for placed in (first, second) if source is None else (first, second, source):
+        placed.volume.require_single_channel()
+    shared = common_grid(first, second)
+    if source is not None:
+        shared = shared.within(source)
+    grid = shared if max_edge is None else shared.central(max_edge)
+    yield from _measure(first, second, source, grid, shared.shape, cancel)
 
 
 def fsc(first: Volume, second: Volume) -> FSCReport:
@@ -115,3 +107,66 @@ def fsc(first: Volume, second: Volume) -> FSCReport:
     *_, last = fsc_stream(first, second)
     assert isinstance(last, Finished) and isinstance(last.result, FSCReport)
     return last.result
+
+
+def _measure(
+    first: Placed,
+    second: Placed,
+    source: Placed | None,
+    grid: CommonGrid,
+    shared: tuple[int, int, int],
+    cancel: CancelToken | None,
+) -> Iterator[Event]:
+    # Reading counts one step per volume, correlating two per pair.
+    total = 4 if source is None else 7
+    yield Started("fsc")
+    if grid.shape != shared:
+        yield Warned(f"The volumes are large: a central box of {grid.shape} voxels is compared.")
+    yield StageStarted("Correlating")
+    try:
+        a = yield from _loaded(read_on(grid, first), first, 0, total, cancel)
+        b = yield from _loaded(read_on(grid, second), second, 1, total, cancel)
+        steps = resolution_curve_steps(a, b, grid.voxel_size)
+        curves = yield from told(steps, 2, total, cancel)
+        del a
+        linear = None
+        if source is not None:
+            steps_of_source = read_linear_on(grid, source)
+            a = yield from _loaded(steps_of_source, source, 4, total, cancel)
+            steps = resolution_curve_steps(a, b, grid.voxel_size)
+            linear = yield from told(steps, 5, total, cancel)
+    except Stopped:
+        yield Finished(Outcome.CANCELLED)
+        return
+    yield Progress(total, total, "steps")
+    report = FSCReport(
+        first=first.volume.name,
+        second=second.volume.name,
+        voxel_size=grid.voxel_size,
+        start=_start(grid, first),
+        shape=grid.shape,
+        curves=curves,
+        source="" if source is None else source.volume.name,
+        linear=linear,
+        is_whole=grid.shape == shared,
+    )
+    yield Finished(Outcome.COMPLETED, report)
+
+
+def _loaded(
+    steps: Steps[NDArray[Any]],
+    placed: Placed,
+    first: float,
+    total: float,
+    cancel: CancelToken | None,
+) -> Generator[Event, None, NDArray[Any]]:
+    values = yield from told(steps, first, total, cancel)
+    require_content(values, placed.volume.name)
+    return values
+
+
+def _start(grid: CommonGrid, placed: Placed) -> tuple[int, int, int]:
+    """Where the compared box begins, in voxels of a volume."""
+    pairs = zip(grid.origin, placed.origin, placed.volume.voxel_size, strict=True)
+    z, y, x = (round((at - zero) / edge) for at, zero, edge in pairs)
+    return z, y, x

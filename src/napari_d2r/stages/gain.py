@@ -2,43 +2,93 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+import itertools
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from napari_d2r.checkpoints import load_model
-from napari_d2r.inference import Interrupted, leave_one_out, predictor_for
-from napari_d2r.jobs import CancelToken, Device, Event, Finished, Outcome, StageStarted, Started
-from napari_d2r.metrics import GainOverLinear
+from napari_d2r.checkpoints import ModelCard, load_model, model_folder
+from napari_d2r.inference import (
+    AxialPredictor,
+    Box,
+    InterpolationPredictor,
+    Interrupted,
+    fill_shard,
+    predictor_for,
+)
+from napari_d2r.jobs import (
+    CancelToken,
+    Device,
+    Event,
+    Finished,
+    Outcome,
+    Progress,
+    StageStarted,
+    Started,
+)
+from napari_d2r.metrics import (
+    gain_over_linear,
+    linear_between_neighbours,
+    ring_correlation_steps,
+)
 from napari_d2r.models import architecture_named
+from napari_d2r.stages._comparison import Stopped, require_content, told
 from napari_d2r.stages._device import resolve_device
+from napari_d2r.stages._gain_report import GainReport
 from napari_d2r.volumes import (
+    AxialGrid,
     IntensityRange,
+    Interpolation,
     Volume,
+    VoxelSize,
     centred_box,
-    require_finite,
     resolve_factor,
     resolve_gap,
 )
 
+__all__ = ["GainReport", "gain_stream"]
+
 # Enough slices and pixels for a steady number in seconds, whatever the size of the stack.
 _MOST = (96, 384, 384)
+_TILE = 128
+_UNIT = IntensityRange(0.0, 1.0)
+_ONE = VoxelSize(1, 1, 1)
 
 
 def gain_stream(
     stack: Volume,
-    model: Path,
+    model: Path | None = None,
     *,
+    method: Literal["model"] | Interpolation = "model",
     factor: float | None = None,
     device: Device = "auto",
+    max_edge: int | None = None,
     cancel: CancelToken | None = None,
 ) -> Iterator[Event]:
-    """Leave every measured slice out in turn; ends in ``Finished(result=GainOverLinear)``.
+    """Leave every measured slice out in turn; ends in ``Finished(result=GainReport)``.
 
-    The centre of a large stack is judged. The gap is twice the usual one, so both errors
-    are larger than between measured slices; what carries over is their difference.
+    Every other slice is hidden and predicted by the sliding window, as the slice in the
+    middle of a gap, then the rest. The gap is twice the usual one, so errors are larger
+    than between measured slices; what carries over is how they compare with linear.
+
+    Parameters
+    ----------
+    stack
+        The measured slices.
+    model
+        A model folder, None for the bundled one; counts where ``method`` is ``model``.
+    method
+        An interpolation to judge instead of a model.
+    factor
+        r of the super-resolution, which tells the gap where the voxel size does not.
+    max_edge
+        Judge the middle of the stack, at most so many voxels along each axis; None is
+        96 slices of 384 x 384.
 
     Raises
     ------
@@ -48,36 +98,100 @@ def gain_stream(
     stack.require_single_channel()
     stack.require_slices()
     gap = resolve_gap(stack.voxel_size, resolve_factor(stack.voxel_size, factor))
-    place = resolve_device(device)
-    loaded = load_model(model, place)
-    predictor = predictor_for(
-        loaded.network,
-        architecture_named(loaded.card.architecture).contract,
-        halo=loaded.card.halo,
-        prediction=loaded.card.prediction,
-        sampler=loaded.card.sampler,
-    )
+    judged = _resolve(model, method, device, stack)
     yield Started("evaluate")
     yield StageStarted("leave measured slices out")
-    stored = stack.read(*centred_box(stack.shape, _MOST))
-    require_finite(stored, stack.name)
-    unit = torch.from_numpy(IntensityRange.of(stack).to_unit(stored)).to(place)
+    limit = _MOST if max_edge is None else (max_edge,) * 3
+    z, y, x = centred_box(stack.shape, limit)
+    stored = stack.read(z, y, x)
+    require_content(stored, stack.name)
+    unit = IntensityRange.of(stack).to_unit(stored)
+    left_out = range(1, len(unit) - 1)
+    pixel = stack.voxel_size.y, stack.voxel_size.x
     try:
-        yield Finished(Outcome.COMPLETED, leave_one_out(predictor, unit, gap, cancel))
-    except Interrupted:
+        predicted = yield from _predict(judged, unit, 2 * gap, cancel)
+        found = gain_over_linear(unit, predicted, left_out, data_range=1.0)
+        steps = ring_correlation_steps(unit[1:-1], predicted, pixel)
+        frc = yield from told(steps, 2, 4, cancel)
+        linear = linear_between_neighbours(unit, left_out)
+        frc_linear = yield from told(
+            ring_correlation_steps(unit[1:-1], linear, pixel), 3, 4, cancel
+        )
+    except (Interrupted, Stopped):
         yield Finished(Outcome.CANCELLED)
-
-
-def gain_to_json(gain: GainOverLinear) -> str:
-    """The report as JSON text; keys are documented in ``docs/evaluation.md``."""
-    return json.dumps(
-        {
-            "psnr_db": gain.psnr_db,
-            "psnr_linear_db": gain.psnr_linear_db,
-            "gain_db": gain.gain_db,
-            "slices": list(gain.slices),
-            "mse": list(gain.mse),
-            "mse_linear": list(gain.mse_linear),
-        },
-        indent=2,
+        return
+    yield Progress(4, 4, "steps")
+    report = GainReport(
+        stack=stack.name,
+        model=judged.name,
+        voxel_size=stack.voxel_size,
+        start=(z.start, y.start, x.start),
+        shape=(unit.shape[0], unit.shape[1], unit.shape[2]),
+        is_whole=unit.shape == stack.shape,
+        gain=found.of_slices_from(z.start),
+        frc=frc,
+        frc_linear=frc_linear,
+        caution=judged.caution,
     )
+    yield Finished(Outcome.COMPLETED, report)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Judged:
+    """What is judged: how it predicts, and what a report calls it."""
+
+    predictor: AxialPredictor
+    device: torch.device
+    name: str
+    caution: str = ""
+
+
+def _resolve(
+    model: Path | None, method: Literal["model"] | Interpolation, device: Device, stack: Volume
+) -> _Judged:
+    if method != "model":
+        name = f"{method.capitalize()} interpolation"
+        return _Judged(InterpolationPredictor(method), torch.device("cpu"), name)
+    place = resolve_device(device)
+    folder = model_folder(model)
+    loaded = load_model(folder, place)
+    card = loaded.card
+    predictor = predictor_for(
+        loaded.network,
+        architecture_named(card.architecture).contract,
+        halo=card.halo,
+        prediction=card.prediction,
+        sampler=card.sampler,
+    )
+    return _Judged(predictor, place, card.title or folder.name, _caution(card, stack))
+
+
+def _caution(card: ModelCard, stack: Volume) -> str:
+    """Whether the judge had seen the evidence."""
+    if card.trained_on != stack.name:
+        return ""
+    return (
+        "The model learned from this stack and has seen its slices, so the numbers may flatter it "
+        "a little."
+    )
+
+
+def _predict(
+    judged: _Judged, unit: NDArray[np.float32], gap: float, cancel: CancelToken | None
+) -> Generator[Event, None, NDArray[np.float32]]:
+    """(Z - 2, Y, X): slices 1 .. Z - 2, each predicted from every other slice but itself."""
+    predicted = np.empty_like(unit)
+    num_rows, num_columns = unit.shape[1:]
+    tiles = list(itertools.product((0, 1), range(0, num_rows, _TILE), range(0, num_columns, _TILE)))
+    for done, (parity, y, x) in enumerate(tiles):
+        kept = Volume(unit[parity::2], _ONE)
+        grid = AxialGrid(kept.shape[0], 2.0)
+        corner = min(y + _TILE, num_rows), min(x + _TILE, num_columns)
+        box = Box((0, y, x), (grid.num_output, *corner))
+        filled: NDArray[Any] = fill_shard(
+            kept, grid, box, judged.predictor, _UNIT, gap, judged.device, cancel
+        )
+        last = parity + grid.num_output
+        predicted[parity + 1 : last : 2, y : corner[0], x : corner[1]] = filled[1::2]
+        yield Progress(2 * (done + 1) / len(tiles), 4, "steps")
+    return predicted[1:-1]
