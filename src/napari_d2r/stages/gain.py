@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_d2r.checkpoints import ModelCard, load_model, model_folder, model_folder
+from napari_d2r.checkpoints import ModelCard, load_model, model_folder
 from napari_d2r.inference import (
     AxialPredictor,
     Box,
