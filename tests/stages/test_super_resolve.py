@@ -30,7 +30,7 @@ from napari_d2r.jobs import (
     Warned,
 )
 from napari_d2r.models import architecture_named
-from napari_d2r.stages import super_resolve as stage
+from napari_d2r.stages import _super_resolve_plan
 from napari_d2r.stages.super_resolve import resolve_super_resolve, run_super_resolve
 from napari_d2r.stages.train import resolve_train, run_train
 from napari_d2r.volumes import AxialGrid, Volume, VoxelSize, interpolate_axial
@@ -87,7 +87,7 @@ class Recorder:
 @pytest.fixture(autouse=True)
 def known_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spare every test the half second that measuring the rate takes."""
-    monkeypatch.setattr(stage, "measure_rate", lambda *_: 3e6)
+    monkeypatch.setattr(_super_resolve_plan, "measure_rate", lambda *_: 3e6)
 
 
 # geometry -----------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from napari_d2r.jobs import (
     Outcome,
     SuperResolveJob,
 )
+from napari_d2r.stages import _super_resolve_plan
 from napari_d2r.stages import super_resolve as stage
 from napari_d2r.stages.super_resolve import resolve_super_resolve, run_super_resolve
 from napari_d2r.volumes import Volume, VoxelSize
@@ -62,7 +63,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 @pytest.fixture(autouse=True)
 def known_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spare every test the half second that measuring the rate takes."""
-    monkeypatch.setattr(stage, "measure_rate", lambda *_: 3e6)
+    monkeypatch.setattr(_super_resolve_plan, "measure_rate", lambda *_: 3e6)
 
 
 @pytest.fixture(scope="module")

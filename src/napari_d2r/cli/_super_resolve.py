@@ -13,6 +13,7 @@ from napari_d2r.cli._options import (
     add_running,
     given,
     open_stack,
+    positive,
 )
 from napari_d2r.cli._progress import Reporter
 from napari_d2r.cli._results import drain, write_json
@@ -28,13 +29,18 @@ def add_super_resolve(add: AddParser) -> None:
     parser.add_argument("stack", help=STACK_HELP)
     parser.add_argument("output", type=Path, help="*.ome.zarr or *.tif")
     parser.add_argument(
-        "--model", help=f"folder of a trained model, or {', '.join(_BASELINES)} to interpolate"
+        "--model",
+        help=f"folder of a trained model, bundled (the default), bundled/prior, bundled/student, "
+        f"or {', '.join(_BASELINES)} to interpolate",
     )
     parser.add_argument("--factor", type=float, help="axial factor R; default: isotropic voxels")
     parser.add_argument(
         "--keep-measured", action="store_true", help="round R so that every measured slice is kept"
     )
     parser.add_argument("--shard", type=int, help="edge of a unit of work in voxels")
+    parser.add_argument(
+        "--max-memory", type=positive, dest="max_memory_gb", metavar="GB", help="most to use"
+    )
     add_reading(parser)
     add_running(parser)
     parser.set_defaults(run=run_super_resolve_command, if_memory_ends="pass a smaller --shard")
@@ -46,7 +52,9 @@ def run_super_resolve_command(
     """Super-resolve, or print the plan."""
     from napari_d2r.stages.super_resolve import resolve_super_resolve, run_super_resolve
 
-    fields = given(arguments, "factor", "shard") | {"keep_measured": arguments.keep_measured}
+    fields = given(arguments, "factor", "shard", "max_memory_gb") | {
+        "keep_measured": arguments.keep_measured
+    }
     if arguments.model in _BASELINES and not Path(arguments.model).exists():
         fields["method"] = arguments.model
     else:
@@ -72,11 +80,11 @@ def run_super_resolve_command(
         return Outcome.COMPLETED
     outcome, done = drain(run_super_resolve(plan, **keep, cancel=cancel), reporter)
     if outcome is Outcome.COMPLETED:
-        voxels = done.shape[0] * done.shape[1] * done.shape[2]
+        rate = done.num_written / done.seconds / 1e6
         reporter.print(
             [
                 f"{done.path}: {' x '.join(map(str, done.shape))} voxels of {done.voxel_size}, "
-                f"{done.seconds:.1f} s, {voxels / done.seconds / 1e6:.2f} million voxels per second"
+                f"{done.seconds:.1f} s, {rate:.2f} million voxels per second"
             ]
         )
         write_json(arguments.json, report | {"seconds": done.seconds})

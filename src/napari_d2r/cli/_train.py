@@ -43,6 +43,7 @@ def run_train_command(
     arguments: argparse.Namespace, cancel: CancelToken, reporter: Reporter
 ) -> Outcome:
     """Train, or print the plan."""
+    from napari_d2r.checkpoints import remember_model
     from napari_d2r.stages.train import resolve_train, run_train
 
     if arguments.job is not None:
@@ -68,6 +69,7 @@ def run_train_command(
         return Outcome.COMPLETED
     outcome, trained = drain(run_train(plan, **keep, cancel=cancel), reporter)
     if outcome is Outcome.COMPLETED:
+        remember_model(trained.folder)
         gains = {name: gain.gain_db for name, gain in trained.gains.items()}
         reporter.print(f"{name}: {gain.sentence()}" for name, gain in trained.gains.items())
         reporter.print([f"models in {trained.folder}, default: {trained.default}"])

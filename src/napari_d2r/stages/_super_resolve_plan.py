@@ -1,0 +1,267 @@
+"""From a super-resolution job and a stack to a plan; nothing is written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from napari_d2r.checkpoints import Model, is_bundled, load_model, model_folder
+from napari_d2r.errors import InputError
+from napari_d2r.inference import (
+    AxialPredictor,
+    InterpolationPredictor,
+    ShardPlan,
+    choose_shard,
+    measure_rate,
+    predictor_for,
+)
+from napari_d2r.io import check_room, interrupted_shard, ome_zarr_num_bytes
+from napari_d2r.jobs import SuperResolveJob
+from napari_d2r.models import architecture_named
+from napari_d2r.stages._device import resolve_device
+from napari_d2r.volumes import (
+    AxialGrid,
+    IntensityRange,
+    Volume,
+    VoxelSize,
+    resolve_factor,
+    resolve_gap,
+)
+
+TIFF_SUFFIXES, ZARR_SUFFIX = (".tif", ".tiff"), ".zarr"
+_BASE_BYTES = 700_000_000  # Python, torch, and the pixels whose activations are held at once
+# By model, gap, device and threads: a form plans anew at every change.
+_known_rates: dict[tuple[object, ...], float] = {}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SuperResolvePlan:
+    """What will happen: printable, and nothing has been written yet."""
+
+    job: SuperResolveJob
+    volume: Volume
+    output: Path
+    model: Model | None
+    predictor: AxialPredictor
+    intensity: IntensityRange
+    grid: AxialGrid
+    gap: float
+    shard: ShardPlan
+    device: torch.device
+    warnings: tuple[str, ...]
+
+    @property
+    def output_shape(self) -> tuple[int, int, int]:
+        """(Z, Y, X) of the result."""
+        return (self.grid.num_output, *self.volume.shape[1:])
+
+    @property
+    def voxel_size(self) -> VoxelSize:
+        """Of the result."""
+        return self.volume.voxel_size.with_upscale(self.grid.factor)
+
+    @property
+    def store(self) -> Path:
+        """The store that is filled: the output itself, or for TIFF one beside it."""
+        return _store_of(self.output)
+
+    @property
+    def num_bytes(self) -> int:
+        """On disk without compression: the pyramid, or the TIFF and the store it is made of."""
+        num_bytes = ome_zarr_num_bytes(self.output_shape, self.volume.dtype)
+        if is_tiff(self.output):
+            num_bytes += math.prod(self.output_shape) * self.volume.dtype.itemsize
+        return num_bytes
+
+    @property
+    def memory_bytes(self) -> int:
+        """Peak working memory: bounded by a shard and the pixels computed at once."""
+        return self.shard.num_computed * _bytes_per_voxel(self.volume) + _BASE_BYTES
+
+    @property
+    def seconds(self) -> float:
+        """Estimated from the rate that was measured when planning."""
+        z, y, x = self.output_shape
+        return z * y * x / self.shard.voxels_per_s
+
+    def lines(self) -> tuple[str, ...]:
+        """The plan in words, for ``--dry-run`` and the top of a run."""
+        shapes = [" x ".join(map(str, s)) for s in (self.volume.shape, self.output_shape)]
+        edges = " x ".join(map(str, self.shard.shape))
+        how = self.job.method if self.model is None else _in_words(self.model)
+        return (
+            f"{self.volume.name}: {shapes[0]} voxels of {self.volume.voxel_size}",
+            f"{self.output.name}: {shapes[1]} voxels of {self.voxel_size}, {self.volume.dtype}",
+            f"by {how}, factor {self.grid.factor:g}, on {self.device}",
+            f"in shards of {edges} voxels; memory about {self.memory_bytes / 1e9:.1f} GB, disk at "
+            f"most {self.num_bytes / 1e9:.3g} GB, time about {duration(self.seconds)}",
+        )
+
+
+def resolve_super_resolve(
+    job: SuperResolveJob,
+    volume: Volume,
+    output: Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> SuperResolvePlan:
+    """Check input, model and output, measure the rate, and size the shards.
+
+    Raises
+    ------
+    InputError
+        For channels, too few slices, nothing to do, a factor out of range, an output that
+        exists or cannot hold the result, a model that is missing or damaged, a memory limit
+        that cannot be kept.
+    """
+    volume.require_single_channel()
+    volume.require_slices()
+    warnings = []
+    factor = resolve_factor(volume.voxel_size, job.factor)
+    gap = resolve_gap(volume.voxel_size, factor)
+    if job.keep_measured and factor != round(factor):
+        rounded = float(max(2, round(factor)))
+        warnings.append(
+            f"The factor {factor:g} is rounded to {rounded:g} to keep every measured slice; "
+            f"voxels will be {volume.voxel_size.z / rounded:g} nm along Z."
+        )
+        factor = rounded
+    grid = AxialGrid(volume.shape[0], factor)
+    if not grid.is_integer:
+        warnings.append(
+            f"The factor {factor:g} is not whole: output slices stand every "
+            f"{volume.voxel_size.z / factor:g} nm and measured slices are kept where they fall "
+            "on that grid; --keep-measured keeps them all."
+        )
+    if not volume.voxel_size.has_square_pixels:
+        warnings.append(
+            f"Pixels are {volume.voxel_size.y:g} x {volume.voxel_size.x:g} nm (y, x); the factor "
+            "is taken against the finer of the two."
+        )
+    device = resolve_device(job.device)
+    model, predictor = _method(job, device)
+    if model is not None:
+        warnings += _mismatches(model, gap)
+    intensity = IntensityRange.of(volume)
+    _check_output(output, overwrite)
+    begun = interrupted_shard(_store_of(output)) if resume else None
+    shard = choose_shard(
+        (grid.num_output, *volume.shape[1:]),
+        factor,
+        predictor.halo,
+        _rate(model, predictor, gap, device),
+        job.shard_seconds,
+        begun or (None if job.shard is None else (job.shard,) * 3),
+        _most_computed(job, volume),
+    )
+    plan = SuperResolvePlan(
+        job, volume, output, model, predictor, intensity, grid, gap, shard, device, tuple(warnings)
+    )
+    _check_memory(plan)
+    if begun is None:  # an interrupted run has most of its room already
+        check_room(output, plan.num_bytes)
+    return plan
+
+
+def _method(job: SuperResolveJob, device: torch.device) -> tuple[Model | None, AxialPredictor]:
+    if job.method != "model":
+        return None, InterpolationPredictor(job.method)
+    model = load_model(model_folder(job.model), device)
+    predictor = predictor_for(
+        model.network,
+        architecture_named(model.card.architecture).contract,
+        halo=model.card.halo,
+        prediction=model.card.prediction,
+        sampler=model.card.sampler,
+        seed=job.seed,
+    )
+    return model, predictor
+
+
+def _rate(
+    model: Model | None, predictor: AxialPredictor, gap: float, device: torch.device
+) -> float:
+    """Voxels per second, measured once for a model, a gap and a device."""
+    if model is None:
+        return measure_rate(predictor, gap, device)
+    card = model.card
+    key = (card.weights_sha256, card.sampler, gap, device, torch.get_num_threads())
+    if key not in _known_rates:
+        _known_rates[key] = measure_rate(predictor, gap, device)
+    return _known_rates[key]
+
+
+def _bytes_per_voxel(volume: Volume) -> int:
+    """Of a shard in the making: prediction, selection, encoding."""
+    return 3 * 4 + 3 * volume.dtype.itemsize
+
+
+def _most_computed(job: SuperResolveJob, volume: Volume) -> float:
+    """Voxels of a shard with its halo that the memory limit allows."""
+    if job.max_memory_gb is None:
+        return math.inf
+    return (job.max_memory_gb * 1e9 - _BASE_BYTES) / _bytes_per_voxel(volume)
+
+
+def _check_memory(plan: SuperResolvePlan) -> None:
+    limit = plan.job.max_memory_gb
+    if limit is not None and plan.memory_bytes > limit * 1e9:
+        needed = math.ceil(plan.memory_bytes / 1e8) / 10
+        edges = " x ".join(map(str, plan.shard.shape))
+        raise InputError(
+            f"{limit:g} GB of memory are too few: shards of {edges} voxels need {needed:.1f} GB; "
+            "allow that much, or choose smaller shards."
+        )
+
+
+def _in_words(model: Model) -> str:
+    """What the plan says of a model."""
+    card = model.card
+    if not is_bundled(model.path):
+        return card.summary
+    kind = "bundled, provisional" if card.provisional else "bundled"
+    return f"the {kind} model learned from {card.trained_on} ({card.summary})"
+
+
+def _mismatches(model: Model, gap: float) -> Iterator[str]:
+    low, high = model.card.gap_range
+    if not low - 0.5 <= gap <= high + 0.5:
+        yield (
+            f"The slices are {gap:g} lateral voxels apart, but the model has practised {low:g} to "
+            f"{high:g}; compare its result with linear before you trust it."
+        )
+    if model.card.sampler is not None:
+        yield "The result is a diffusion sample: sharp, but one of many that fit the slices."
+
+
+def _store_of(output: Path) -> Path:
+    """The store that is filled: the output itself, or for TIFF one beside it."""
+    return output.with_name(output.name + ".ome.zarr") if is_tiff(output) else output
+
+
+def is_tiff(output: Path) -> bool:
+    """Whether the result is to be a TIFF file."""
+    return output.suffix.lower() in TIFF_SUFFIXES
+
+
+def _check_output(output: Path, overwrite: bool) -> None:
+    if not is_tiff(output) and output.suffix.lower() != ZARR_SUFFIX:
+        raise InputError(f"{output.name} must end in .ome.zarr or .tif, which can be written.")
+    if is_tiff(output) and output.is_dir():
+        raise InputError(f"{output} is a folder; give the name of a TIFF file.")
+    if output.exists() and not overwrite:
+        raise InputError(f"{output} exists; pass --overwrite to replace it, or another name.")
+    if not output.resolve().parent.is_dir():
+        raise InputError(f"There is no folder {output.resolve().parent}; create it first.")
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person would say them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
