@@ -77,7 +77,7 @@ def test_every_trap_of_500_real_slices(make_nasty_folder, data_dir, tmp_path):
 def test_traps_inside_the_stack(tissue, tmp_path):
     planes = tissue.copy()
     planes[5] = 0
-    planes[11] = np.minimum(planes[11], 100) + 155
+    planes[11] = np.minimum(planes[11], 90) + 150
     planes[16] = np.roll(planes[16], (17, -21), (0, 1))
     planes[20, :, :8] = 255
     for number, plane in enumerate(planes):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -153,9 +153,11 @@ def _borders(frame: Frame, planes: Sequence[NDArray[Any]]) -> Frame:
     for value in np.unique([plane[at] for plane in inner for at in ((0, 0), (-1, -1))]):
         filled = np.sum([plane == value for plane in inner], axis=0) >= len(inner) - 1
         rows, columns = filled.all(1), filled.all(0)
-        sides = [_leading(one) for one in (rows, rows[::-1], columns, columns[::-1])]
-        if any(sides) and sides[0] + sides[1] < len(rows) and sides[2] + sides[3] < width:
-            return Frame(frame.shape, frame.bar_top, frame.bar_bottom, *sides, value=float(value))
+        top, bottom, left, right = map(_leading, (rows, rows[::-1], columns, columns[::-1]))
+        if top + bottom + left + right and top + bottom < len(rows) and left + right < width:
+            return replace(
+                frame, top=top, bottom=bottom, left=left, right=right, value=float(value)
+            )
     return frame
 
 

@@ -32,6 +32,10 @@ class _Step:
     y: float
     x: float
 
+    def is_undone_by(self, other: _Step) -> bool:
+        """Whether the next step leads back, so that one slice alone is out of place."""
+        return max(abs(self.y + other.y), abs(self.x + other.x)) <= _RETURN
+
 
 @dataclass(slots=True)
 class ShiftWatch:
@@ -67,8 +71,7 @@ class ShiftWatch:
         while steps:
             step = steps.pop(0)
             following = steps[0] if steps and steps[0].index == step.index + 1 else None
-            back = following and max(abs(step.y + following.y), abs(step.x + following.x))
-            if back is not None and back <= _RETURN:
+            if following is not None and step.is_undone_by(following):
                 single.append(step)
                 steps.pop(0)
             else:

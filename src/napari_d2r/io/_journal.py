@@ -30,6 +30,8 @@ class JournalHeader:
         Edge of a chunk.
     voxel_size
         In nm, (z, y, x).
+    origin
+        Where the first voxel stands, in nm, (z, y, x).
     """
 
     identity: str
@@ -38,6 +40,7 @@ class JournalHeader:
     shard: tuple[int, ...]
     chunk: int
     voxel_size: tuple[float, ...]
+    origin: tuple[float, ...] = (0.0, 0.0, 0.0)
 
 
 _HEADER = TypeAdapter(JournalHeader)

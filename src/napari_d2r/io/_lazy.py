@@ -67,6 +67,11 @@ class LazyArray(ABC):
         """How many axes."""
         return len(self._shape)
 
+    @property
+    def size(self) -> int:
+        """How many values."""
+        return math.prod(self._shape)
+
     def __getitem__(self, key: Any, /) -> NDArray[Any]:
         box = _box(key, self._shape)
         try:

@@ -171,7 +171,9 @@ class OmeZarrOutput:
                 steps = tuple(b // a for a, b in zip(finer.spans, coarser.spans, strict=True))
                 target = _create_array(self._group, str(number), coarser.shape, self._header)
                 fill_level(_array(self._group, str(number - 1)), target, steps)
-            self._group.attrs["ome"] = _metadata(self.path.name, levels, voxel_size)
+            self._group.attrs["ome"] = _metadata(
+                self.path.name, levels, voxel_size, self._header.origin
+            )
             self._group.attrs["napari_d2r"] = cast("dict[str, Any]", dict(attributes))
             for number in range(1, len(levels)):
                 for file in (self._folder / str(number)).rglob("*"):
@@ -204,6 +206,7 @@ def create_output(
     identity: str,
     shard: Triple,
     chunk: int = 64,
+    origin: tuple[float, ...] = (0.0, 0.0, 0.0),
     resume: bool = False,
     overwrite: bool = False,
 ) -> OmeZarrOutput:
@@ -223,6 +226,8 @@ def create_output(
         Voxels per file, each a multiple of ``chunk`` (or less than it).
     chunk
         Edge of the cube that is compressed by itself.
+    origin
+        Where the centre of the first voxel stands, in nm (z, y, x).
     resume
         Keep the finished shards of an interrupted run, if there are any.
     overwrite
@@ -239,7 +244,13 @@ def create_output(
     """
     path = Path(path)
     header = JournalHeader(
-        identity, tuple(shape), np.dtype(dtype).name, tuple(shard), chunk, tuple(voxel_size)
+        identity,
+        tuple(shape),
+        np.dtype(dtype).name,
+        tuple(shard),
+        chunk,
+        tuple(voxel_size),
+        tuple(map(float, origin)),
     )
     if any(edge % min(chunk, edge) for edge in shard) or min(*shape, *shard, chunk) < 1:
         raise ValueError(f"Shards of {shard} are not whole chunks of {chunk}.")
@@ -267,7 +278,7 @@ def create_output(
         group = zarr.create_group(store=partial, zarr_format=3)
         _create_array(group, "0", _triple(shape), header)
         level = Level(_triple(shape), (1, 1, 1))
-        group.attrs["ome"] = _metadata(path.name, [level], voxel_size)
+        group.attrs["ome"] = _metadata(path.name, [level], voxel_size, header.origin)
         return OmeZarrOutput(path, group, Journal.create(_journal_path(path), header))
 
 
@@ -314,7 +325,9 @@ def _create_array(
     )
 
 
-def _metadata(name: str, levels: list[Level], voxel_size: VoxelSize) -> dict[str, Any]:
+def _metadata(
+    name: str, levels: list[Level], voxel_size: VoxelSize, origin: tuple[float, ...]
+) -> dict[str, Any]:
     """OME-Zarr 0.5 group metadata.
 
     A voxel that spans k finer ones has its centre (k - 1) / 2 of them further on, which
@@ -324,8 +337,8 @@ def _metadata(name: str, levels: list[Level], voxel_size: VoxelSize) -> dict[str
     for number, level in enumerate(levels):
         pairs = list(zip(level.spans, voxel_size, strict=True))
         steps: list[dict[str, Any]] = [{"type": "scale", "scale": [k * edge for k, edge in pairs]}]
-        if number:
-            shift = [(k - 1) / 2 * edge for k, edge in pairs]
+        shift = [start + (k - 1) / 2 * edge for start, (k, edge) in zip(origin, pairs, strict=True)]
+        if any(shift):
             steps.append({"type": "translation", "translation": shift})
         datasets.append({"path": str(number), "coordinateTransformations": steps})
     axes = [{"name": axis, "type": "space", "unit": "nanometer"} for axis in _AXES]

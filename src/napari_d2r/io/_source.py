@@ -11,10 +11,11 @@ from napari_d2r.errors import InputError
 from napari_d2r.io._lazy import AxesView
 from napari_d2r.volumes import ArrayLike, VoxelSize
 
-__all__ = ["Edges", "Source", "label_axes", "pick_axes", "resolve_voxel_size"]
+__all__ = ["Edges", "Origin", "Source", "label_axes", "pick_axes", "resolve_voxel_size"]
 
 Edges = tuple[float | None, float | None, float | None]
 """Voxel edges in nm (z, y, x); None where the file does not say."""
+Origin = tuple[float, float, float]
 
 UNKNOWN_EDGES: Edges = (None, None, None)
 MAX_AXES = 5
@@ -40,6 +41,10 @@ class Source:
         Voxel edges in nm.
     notes
         Sentences the user should read.
+    origin
+        Where the centre of the first voxel stands, in nm (z, y, x).
+    coarser
+        Further levels of a pyramid, with the same axes, from finer to coarser.
     """
 
     name: str
@@ -48,6 +53,8 @@ class Source:
     axes: str
     edges: Edges = UNKNOWN_EDGES
     notes: tuple[str, ...] = ()
+    origin: Origin = (0.0, 0.0, 0.0)
+    coarser: tuple[ArrayLike, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         shape = tuple(self.data.shape)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,8 +14,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from napari_d2r.errors import InputError
 from napari_d2r.io._lazy import MAX_UNIT_BYTES, READ_ERRORS, Box, LazyArray
-from napari_d2r.io._source import MAX_AXES, UNKNOWN_EDGES, Edges, Source, label_axes
+from napari_d2r.io._source import (
+    MAX_AXES,
+    UNKNOWN_EDGES,
+    Edges,
+    Origin,
+    Source,
+    label_axes,
+)
 from napari_d2r.io._units import length_in_nm
+from napari_d2r.volumes import ArrayLike
 
 __all__ = ["is_zarr", "read_zarr"]
 
@@ -43,6 +52,7 @@ class _Axis(_Loose):
 class _Transformation(_Loose):
     type: str
     scale: list[float] | None = None
+    translation: list[float] | None = None
 
 
 class _Dataset(_Loose):
@@ -90,7 +100,7 @@ def read_zarr(path: Path) -> Source:
     ome = attributes.get("ome", attributes)
     if isinstance(ome, dict) and "multiscales" in ome:
         multiscale = _multiscale(path, ome)
-        return _level(path, multiscale, _finest(multiscale))
+        return _image(path, multiscale)
     _refuse_collections(path, ome)
     return _only_array(path, node)
 
@@ -131,6 +141,26 @@ def _finest(multiscale: _Multiscale) -> _Dataset:
     return min(multiscale.datasets, key=voxel)
 
 
+def _image(path: Path, multiscale: _Multiscale) -> Source:
+    """The finest level, with the coarser ones that can be opened."""
+    finest = _finest(multiscale)
+    source = _level(path, multiscale, finest)
+    coarser: list[ArrayLike] = []
+    for dataset in multiscale.datasets:
+        if dataset is not finest:
+            try:
+                coarser.append(_level(path, multiscale, dataset).data)
+            except InputError:
+                continue  # a pyramid with a step missing still has its top
+    sizes = [math.prod(source.data.shape)]
+    kept = []
+    for level in sorted(coarser, key=lambda one: -math.prod(one.shape)):
+        if math.prod(level.shape) < sizes[-1]:
+            sizes.append(math.prod(level.shape))
+            kept.append(level)
+    return replace(source, coarser=tuple(kept))
+
+
 def _level(path: Path, multiscale: _Multiscale, dataset: _Dataset) -> Source:
     inner = PurePosixPath(dataset.path)
     if inner.is_absolute() or ".." in inner.parts or "\\" in dataset.path or ":" in dataset.path:
@@ -155,7 +185,8 @@ def _level(path: Path, multiscale: _Multiscale, dataset: _Dataset) -> Source:
     if edges == UNKNOWN_EDGES and dataset.coordinateTransformations:
         notes.append("The axes have a scale but no unit of length, so the scale is not used.")
     name = "OME-Zarr 0.5" if array.metadata.zarr_format == 3 else "OME-Zarr 0.4"
-    return Source(path.name, name, _checked(path, array), axes, edges, tuple(notes))
+    origin = _origin(multiscale, dataset)
+    return Source(path.name, name, _checked(path, array), axes, edges, tuple(notes), origin)
 
 
 def _level_of_parent(path: Path) -> Source | None:
@@ -262,3 +293,25 @@ def _edges(multiscale: _Multiscale, dataset: _Dataset) -> Edges:
         if math.isfinite(edge) and edge > 0:
             edges[_letter(axis)] = edge
     return edges.get("Z"), edges.get("Y"), edges.get("X")
+
+
+def _origin(multiscale: _Multiscale, dataset: _Dataset) -> Origin:
+    """Translation of the level, scaled and moved as the image is, in nm; 0 without a unit."""
+    axes = multiscale.axes
+    none = [0.0] * len(axes)
+    own = _translation(dataset.coordinateTransformations, len(axes)) or none
+    whole = _scale(multiscale.coordinateTransformations, len(axes)) or [1.0] * len(axes)
+    moved = _translation(multiscale.coordinateTransformations, len(axes)) or none
+    found: dict[str, float] = {}
+    for axis, a, b, c in zip(axes, own, whole, moved, strict=True):
+        place = (a * b + c) * (length_in_nm(axis.unit or "") or 0.0)
+        if math.isfinite(place):
+            found[_letter(axis)] = place
+    return found.get("Z", 0.0), found.get("Y", 0.0), found.get("X", 0.0)
+
+
+def _translation(transformations: list[_Transformation], num_axes: int) -> list[float] | None:
+    for step in transformations:
+        if step.type == "translation" and step.translation and len(step.translation) == num_axes:
+            return step.translation
+    return None
