@@ -8,6 +8,8 @@ from napari.layers import Image
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QWidget
 
+from napari_d2r.widgets._layers import METADATA, PREVIEW
+
 
 class LayerChoice(QComboBox):
     """Emits ``layer_changed`` with the chosen layer, or None when there is none."""
@@ -47,7 +49,11 @@ class LayerChoice(QComboBox):
 
     def refill(self, event: Any = None) -> None:
         """Read the layer list again; the choice stays where it can."""
-        images = [layer for layer in self._viewer.layers if isinstance(layer, Image)]
+        images = [
+            layer
+            for layer in self._viewer.layers
+            if isinstance(layer, Image) and layer.metadata.get(METADATA, {}).get("kind") != PREVIEW
+        ]
         self._layers = [None, *images] if self._optional else images
         chosen = self._chosen if self._chosen in self._layers else self._first_choice()
         was_blocked = self.blockSignals(True)

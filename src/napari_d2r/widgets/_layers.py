@@ -12,6 +12,7 @@ from napari_d2r.errors import InputError
 from napari_d2r.volumes import ArrayLike, Volume, VoxelSize
 
 METADATA = "napari_d2r"  # key of our provenance in layer.metadata
+PREVIEW = "live preview"  # kind, in that provenance, of a layer that is only for the moment
 Box = tuple[slice, slice, slice]
 _TURNED = (
     "{name} is rotated, sheared or mirrored; reset its transform (or resample it), because slices "

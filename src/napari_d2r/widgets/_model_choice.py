@@ -13,8 +13,8 @@ from napari_d2r.jobs import CancelToken, Event, Finished, Outcome
 from napari_d2r.widgets._latest import Latest
 from napari_d2r.widgets._models import model_list, models_changed
 
-_BUNDLED = {"name": "Bundled model", "fields": {}, "note": ""}
-_BASELINES = [
+_BUNDLED: dict[str, Any] = {"name": "Bundled model", "fields": {}, "note": ""}
+_BASELINES: list[dict[str, Any]] = [
     {
         "name": f"{kind.capitalize()} interpolation",
         "fields": {"method": kind},
@@ -89,8 +89,11 @@ class ModelChoice(QComboBox):
         ]
         self._entries = [*entries, *own, *_BASELINES]
         found = [e for e in self._entries if e["fields"] == chosen] or self._entries
+        is_renamed = found[0]["name"] != self._current["name"]
         self._current = found[0]
         self._show_entries()
+        if is_renamed:
+            self.changed.emit()
 
     def _show_entries(self) -> None:
         was_blocked = self.blockSignals(True)

@@ -14,11 +14,12 @@ from napari_d2r.volumes import MIN_SLICES
 from napari_d2r.widgets._layers import Box, finest_data
 
 _MIN_PIXELS = 16
-_WHOLE, _VIEW = "Whole stack", "Current view"
+_WHOLE, _VIEW, _SUGGESTED = "Whole stack", "Current view", "Without bars and borders"
+_PLAIN = [_WHOLE, _VIEW]
 
 
 class RegionChoice(QComboBox):
-    """Whole stack, current view, or the rectangle of a Shapes layer; emits ``changed``."""
+    """What of a stack is meant; emits ``changed`` when that becomes something else."""
 
     changed = Signal()
 
@@ -30,16 +31,21 @@ class RegionChoice(QComboBox):
             "Try a part first: what is on screen, or a rectangle drawn in a Shapes layer."
         )
         self.setMinimumContentsLength(12)
-        self._viewer, self._layer = viewer, None
-        self._shapes: list[Any] = []
+        self._viewer = viewer
+        self._suggested: Box | None = None
+        self._items: list[Any] = list(_PLAIN)
+        self.addItems(_PLAIN)
         for event in ("inserted", "removed", "reordered"):
             getattr(viewer.layers.events, event).connect(self._refill)
+        for moved in (*_camera_events(viewer), viewer.dims.events.order):
+            moved.connect(self._on_moved)
         self._refill()
         self.currentIndexChanged.connect(self.changed)
 
-    def set_layer(self, layer: Any) -> None:
-        """The layer that the region is of."""
-        self._layer = layer
+    def suggest(self, box: Box | None) -> None:
+        """Offer a part without data bar and borders."""
+        self._suggested = box
+        self._refill()
 
     def box_in(self, layer: Any) -> Box | None:
         """The region in voxels of a 3D layer, or None for all of it.
@@ -49,40 +55,49 @@ class RegionChoice(QComboBox):
         InputError
             Where there is no rectangle, or the region holds too few slices or pixels.
         """
-        index = self.currentIndex()
-        if index <= 0:
+        item = self._items[max(0, self.currentIndex())]
+        if item == _WHOLE:
             return None
-        shape = finest_data(layer).shape
-        if index == 1:
-            low, high = _view_corners(self._viewer, layer)
-        else:
-            low, high = _rectangle_corners(self._shapes[index - 2], layer)
-        return _box(low, high, shape)
+        if item == _SUGGESTED:
+            return self._suggested
+        is_view = item == _VIEW
+        low, high = (
+            view_corners(self._viewer, layer) if is_view else _rectangle_corners(item, layer)
+        )
+        return _box(low, high, finest_data(layer).shape)
 
     def _refill(self, event: Any = None) -> None:
-        chosen = self._shapes[self.currentIndex() - 2] if self.currentIndex() > 1 else None
-        plain = max(0, min(self.currentIndex(), 1))
-        self._shapes = [layer for layer in self._viewer.layers if isinstance(layer, Shapes)]
+        chosen = self._items[max(0, self.currentIndex())]
+        shapes = [layer for layer in self._viewer.layers if isinstance(layer, Shapes)]
+        self._items = [*_PLAIN, *([_SUGGESTED] if self._suggested else []), *shapes]
         was_blocked = self.blockSignals(True)
         self.clear()
-        self.addItems([_WHOLE, _VIEW, *(f"Rectangle in {s.name}" for s in self._shapes)])
-        is_lost = chosen is not None and chosen not in self._shapes
-        self.setCurrentIndex(
-            self._shapes.index(chosen) + 2 if chosen in self._shapes else 0 if is_lost else plain
+        self.addItems(
+            [item if isinstance(item, str) else f"Rectangle in {item.name}" for item in self._items]
         )
+        self.setCurrentIndex(self._items.index(chosen) if chosen in self._items else 0)
         self.blockSignals(was_blocked)
-        for layer in self._shapes:
+        for layer in shapes:
             layer.events.set_data.disconnect(self._on_drawn)
             layer.events.set_data.connect(self._on_drawn)
-        if is_lost:
+        if chosen not in self._items:
             self.changed.emit()
 
     def _on_drawn(self, event: Any = None) -> None:
-        if self.currentIndex() > 1:
+        if isinstance(self._items[self.currentIndex()], Shapes):
+            self.changed.emit()
+
+    def _on_moved(self, event: Any = None) -> None:
+        if self._items[self.currentIndex()] == _VIEW:
             self.changed.emit()
 
 
-def _view_corners(viewer: Any, layer: Any) -> tuple[np.ndarray, np.ndarray]:
+def _camera_events(viewer: Any) -> tuple[Any, ...]:
+    camera = viewer.scene.camera.events
+    return camera.center, camera.zoom
+
+
+def view_corners(viewer: Any, layer: Any) -> tuple[np.ndarray, np.ndarray]:
     """Corners of the canvas in voxels; axes that are not shown are taken whole."""
     shape = finest_data(layer).shape
     low, high = np.zeros(3), np.array(shape, float) - 1

@@ -217,7 +217,7 @@ class SuperResolveForm(QWidget):
         self.changed.emit()
 
     def _on_layer(self, layer: Any) -> None:
-        self.region.set_layer(layer)
+        self.region.suggest(None)
         self.voxel_size.read(layer)  # tells
 
     def _on_voxel_size(self) -> None:

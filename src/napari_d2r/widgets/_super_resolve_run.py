@@ -59,11 +59,14 @@ class SuperResolveRun(QObject):
         self.message, self.has_failed = "", False
         self.layer: Any = None
         self.result: Path | None = None
-        self._viewer, self._feed = viewer, None
+        self._viewer = viewer
+        self._feed: LayerFeed | None = None
         self._is_silent = False
         is_resumed = planned.is_begun and not start_over
         first = _first_voxel(viewer, planned)
-        self._runner = JobRunner(partial(_work, planned, is_resumed, start_over, first))
+        self._runner: JobRunner | None = JobRunner(
+            partial(_work, planned, is_resumed, start_over, first)
+        )
         self._runner.told.connect(self._on_told)
         self._runner.ended.connect(self._on_ended)
 

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
+from qtpy.QtGui import QAction
 from qtpy.QtWidgets import (
+    QCheckBox,
     QHBoxLayout,
     QLabel,
+    QMenu,
     QProgressBar,
     QPushButton,
     QSizePolicy,
+    QToolButton,
     QVBoxLayout,
     QWidget,
 )
 
+from napari_d2r.jobs import Progress
+from napari_d2r.widgets._cache_row import CacheRow
+from napari_d2r.widgets._inspector import Inspector
 from napari_d2r.widgets._planner import Planned
+from napari_d2r.widgets._saver import SaveButton
 
 _PARTS = 1000
 
@@ -22,11 +30,18 @@ _PARTS = 1000
 class SuperResolveView(QWidget):
     """Findings, plan, buttons, progress and status; the owner says what they show."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        self.findings = _text("findings", "What was noticed about the stack")
+        self.live_preview = QCheckBox("Live preview")
+        self.live_preview.setObjectName("live_preview")
+        self.live_preview.setAccessibleName("Live preview")
+        self.live_preview.setToolTip(
+            "Restore only what is on screen, at once, as you browse: best in an XZ or YZ view "
+            "(roll the axes with Ctrl+E)."
+        )
+        self.findings = Inspector()
         self.plan = _text("plan", "What will happen")
         self.run = _button("run", "Run", "Begin, stop, or go on where it was stopped.")
         self.start_over = _button(
@@ -36,8 +51,22 @@ class SuperResolveView(QWidget):
         self.progress.setObjectName("progress")
         self.progress.setAccessibleName("Progress")
         self.progress.setRange(0, _PARTS)
+        self.save = SaveButton()
+        self.copy = QToolButton()
+        self.copy.setObjectName("copy")
+        self.copy.setAccessibleName("Copy as text")
+        self.copy.setText("Copy")
+        self.copy.setToolTip("Copy what the form would do, to run it elsewhere.")
+        self.copy.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.copy_command = QAction("Copy as command line", self.copy)
+        self.copy_python = QAction("Copy as Python", self.copy)
+        menu = QMenu(self.copy)
+        menu.addActions([self.copy_command, self.copy_python])
+        self.copy.setMenu(menu)
+        self.cache = CacheRow(viewer)
         self.eta = _text("eta", "Time left")
         self.status = _text("status", "Status")
+        column.addWidget(self.live_preview)
         column.addWidget(self.findings)
         column.addWidget(self.plan)
         row = QHBoxLayout()
@@ -47,6 +76,12 @@ class SuperResolveView(QWidget):
         column.addWidget(self.progress)
         column.addWidget(self.eta)
         column.addWidget(self.status)
+        row = QHBoxLayout()
+        row.addWidget(self.save, 1)
+        row.addWidget(self.copy)
+        column.addLayout(row)
+        column.addWidget(self.cache)
+        self.status.hide()
         self._show_progress(None)
 
     def show_planning(self) -> None:
@@ -67,25 +102,33 @@ class SuperResolveView(QWidget):
         self.status.setVisible(bool(sentence))
 
     def show_run(self, run: Any, planned: Planned | None) -> None:
-        """The state of the button and of the bar."""
+        """The state of the buttons and of the bar."""
         is_running = run is not None and run.is_running
         can_resume = planned is not None and planned.is_begun
         if is_running:
-            self.run.setText("Cancelling…" if run.is_cancelling else "Cancel")
+            text = "Cancelling…" if run.is_cancelling else "Cancel"
         else:
-            self.run.setText("Resume" if can_resume else "Run")
-        self.run.setEnabled(not run.is_cancelling if is_running else planned is not None)
+            text = "Resume" if can_resume else "Run"
+        self.run.setText(text)
+        self.run.setAccessibleName(text)
+        can_run = planned is not None and not self.findings.blocks and not self.save.is_saving
+        self.run.setEnabled(not run.is_cancelling if is_running else can_run)
         self.start_over.setVisible(can_resume and not is_running)
-        self._show_progress(run if is_running else None)
+        self.start_over.setEnabled(can_run)
+        if is_running:
+            self._show_progress(run.progress, run.stage)
+        elif not self.save.is_saving:
+            self._show_progress(None)
 
-    def _show_progress(self, run: Any) -> None:
-        self.progress.setVisible(run is not None)
-        self.eta.setVisible(run is not None)
-        if run is None:
-            return
-        told = run.progress
+    def show_saving(self, progress: Progress) -> None:
+        """How far a copy is."""
+        self._show_progress(progress, "Saving")
+
+    def _show_progress(self, told: Progress | None, stage: str = "") -> None:
+        self.progress.setVisible(bool(stage))
+        self.eta.setVisible(bool(stage))
         self.progress.setValue(round(_PARTS * told.done / max(told.total, 1)) if told else 0)
-        words = [run.stage]
+        words = [stage]
         if told is not None:
             words.append(f"{told.done:g} of {told.total:g} {told.unit}")
             if told.eta_s is not None:
@@ -98,7 +141,7 @@ def plan_lines(planned: Planned) -> list[str]:
     plan = planned.plan
     shape = " × ".join(map(str, plan.output_shape))
     how = planned.wish.model_title
-    if plan.model is not None and plan.model.card.provisional:
+    if plan.model is not None and plan.model.card.provisional and "provisional" not in how:
         how += " (provisional)"
     num_bytes = plan.num_bytes * (2 if planned.tiff else 1)
     lines = [

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 from napari.utils.notifications import show_error, show_info, show_warning
 from qtpy.QtCore import QTimer
 from qtpy.QtGui import QShowEvent
-from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QApplication, QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from napari_d2r.errors import InputError
+from napari_d2r.jobs import Progress
+from napari_d2r.widgets._commands_text import super_resolve_command, super_resolve_python
 from napari_d2r.widgets._latest import Latest
 from napari_d2r.widgets._layers import voxel_size_of
+from napari_d2r.widgets._live_preview import LivePreview
 from napari_d2r.widgets._planner import Planned, plan_wish
+from napari_d2r.widgets._preferences import preferences
 from napari_d2r.widgets._runner import keeper_of
 from napari_d2r.widgets._super_resolve_form import SuperResolveForm, Wish
 from napari_d2r.widgets._super_resolve_run import SuperResolveRun
@@ -35,15 +40,17 @@ class SuperResolveWidget(QWidget):
         self._planned: Planned | None = None
         self._run: SuperResolveRun | None = None
         self.form = SuperResolveForm(viewer)
-        self.view = SuperResolveView()
+        self.view = SuperResolveView(viewer)
         self._lay_out()
         self._planner = Latest("plan", plan_wish, self, delay_ms=200)
         self._planner.answered.connect(self._on_planned)
         self._planner.failed.connect(self._on_not_planned)
         self.form.changed.connect(self._ask_for_plan)
-        self.view.run.clicked.connect(self._on_run)
-        self.view.start_over.clicked.connect(self._on_start_over)
+        self._preview = LivePreview(viewer, self)
+        self._listen()
+        self.view.findings.inspect(self.form.layer.layer)
         self._ask_for_plan()
+        self.view.live_preview.setChecked(preferences().live_preview)
 
     def showEvent(self, event: QShowEvent) -> None:
         """Take up the run of a widget that was closed."""
@@ -64,6 +71,20 @@ class SuperResolveWidget(QWidget):
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(area)
 
+    def _listen(self) -> None:
+        view, preview = self.view, self._preview
+        view.run.clicked.connect(self._on_run)
+        view.start_over.clicked.connect(self._on_start_over)
+        view.copy_command.triggered.connect(self._copy_command)
+        view.copy_python.triggered.connect(self._copy_python)
+        view.findings.inspected.connect(self._on_inspected)
+        view.save.told.connect(self._on_saving)
+        view.save.said.connect(self._on_saved)
+        self.form.layer.layer_changed.connect(view.findings.inspect)
+        view.live_preview.toggled.connect(preview.switch)
+        preview.removed.connect(lambda: view.live_preview.setChecked(False))
+        preview.failed.connect(view.show_status)
+
     def _ask_for_plan(self) -> None:
         self._planned = None
         try:
@@ -78,6 +99,7 @@ class SuperResolveWidget(QWidget):
 
     def _on_planned(self, wish: Wish, planned: Planned) -> None:
         self._planned = planned
+        self._preview.set_plan(planned)
         self.view.show_plan(planned)
         self._show_run()
 
@@ -127,7 +149,39 @@ class SuperResolveWidget(QWidget):
         assert self._run is not None
         (show_error if self._run.has_failed else show_info)(self._run.message)
         self.view.show_status(self._run.message)
+        self.view.save.set_source(self._run.result)
+        self.view.cache.recount()
         self._ask_for_plan()  # what can be resumed, and which names are taken, has changed
+
+    def _on_inspected(self) -> None:
+        inspection = self.view.findings.inspection
+        self.form.region.suggest(inspection.suggested_box if inspection else None)
+        self._show_run()
+
+    def _on_saving(self, progress: Progress) -> None:
+        self.view.show_saving(progress)
+        self._show_run()
+
+    def _on_saved(self, sentence: str) -> None:
+        self.view.show_status(sentence)
+        self._show_run()
+
+    def _copy_command(self) -> None:
+        self._copy(super_resolve_command, "command line")
+
+    def _copy_python(self) -> None:
+        self._copy(super_resolve_python, "Python")
+
+    def _copy(self, text_of: Callable[[Wish], str], what: str) -> None:
+        try:
+            text = text_of(self.form.wish)
+        except InputError as error:
+            self.view.show_status(str(error))
+            return
+        clipboard = QApplication.clipboard()
+        assert clipboard is not None
+        clipboard.setText(text)
+        self.view.show_status(f"Copied as {what}.")
 
     def _show_run(self) -> None:
         self.view.show_run(self._run, self._planned)

@@ -1,0 +1,96 @@
+"""The same work as text: a command line, or a few lines of Python."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from napari_d2r.errors import InputError
+from napari_d2r.jobs import SuperResolveJob
+from napari_d2r.volumes import VoxelSize
+from napari_d2r.widgets._layers import Box
+from napari_d2r.widgets._super_resolve_form import Wish
+
+STACK = "STACK.tif"
+
+
+def stack_path(layer: Any) -> str:
+    """The file that a layer came from, or a placeholder."""
+    path = layer.source.path
+    return str(path) if path and Path(path).exists() else STACK
+
+
+def shell_line(words: Sequence[str]) -> str:
+    """Words as one line that the shell of this system takes apart again."""
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+
+
+def explained(text: str, path: str, layer: Any) -> str:
+    """The text under a comment, where the stack is no file yet."""
+    if path != STACK:
+        return text
+    return f"# {STACK} stands for the layer “{layer.name}”: save it under that name first.\n{text}"
+
+
+def super_resolve_command(wish: Wish) -> str:
+    """What the form would do, as a command.
+
+    Raises
+    ------
+    InputError
+        Where a region is chosen, which the command line cannot say.
+    """
+    if wish.box is not None:
+        raise InputError("The command line works on whole stacks; copy a region as Python.")
+    path, job = stack_path(wish.layer), wish.job
+    words = ["napari-d2r", "super-resolve", path, _output(wish)]
+    words += ["--voxel-size", ",".join(f"{edge:g}" for edge in wish.voxel_size)]
+    if job.method != "model":
+        words += ["--model", job.method]
+    elif job.model is not None:
+        words += ["--model", str(job.model)]
+    if job.factor is not None:
+        words += ["--factor", f"{job.factor:g}"]
+    if job.keep_measured:
+        words.append("--keep-measured")
+    words += ["--device", job.device, "--seed", str(job.seed)]
+    return explained(shell_line(words) + "\n", path, wish.layer)
+
+
+def super_resolve_python(wish: Wish) -> str:
+    """What the form would do, in Python."""
+    path = stack_path(wish.layer)
+    imports = ["from napari_d2r import SuperResolveJob, VoxelSize, open_volume, super_resolve"]
+    lines = [f"stack = open_volume({path!r}, voxel_size={_edges(wish.voxel_size)})"]
+    if wish.box is not None:
+        imports.append("from napari_d2r.volumes import crop")
+        lines.append(f"stack = crop(stack, ({_box(wish.box)}))")
+    lines.append(f"job = SuperResolveJob({_settings(wish.job)})")
+    lines.append(f"super_resolve(stack, {_output(wish)!r}, job=job)")
+    return explained("\n".join([*imports, "", *lines]) + "\n", path, wish.layer)
+
+
+def _output(wish: Wish) -> str:
+    if wish.save_to is not None:
+        return str(wish.save_to)
+    stem = re.sub(r"[^\w.-]+", "_", wish.layer.name).strip("_.") or "stack"
+    return f"{stem}_super_resolved.ome.zarr"
+
+
+def _edges(size: VoxelSize) -> str:
+    return f"VoxelSize({', '.join(f'{edge:g}' for edge in size)})"
+
+
+def _box(box: Box) -> str:
+    return ", ".join(f"slice({part.start}, {part.stop})" for part in box)
+
+
+def _settings(job: SuperResolveJob) -> str:
+    """The fields that differ from their defaults; how fast it is shown is of no concern."""
+    given = job.model_dump(mode="json", exclude_defaults=True, exclude={"shard_seconds"})
+    return ", ".join(f"{name}={value!r}" for name, value in given.items())

@@ -1,0 +1,112 @@
+"""What was noticed about a stack, looked for in a thread as soon as its layer is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QLabel, QSizePolicy, QWidget
+
+from napari_d2r.errors import InputError
+from napari_d2r.inspection import Finding, Inspection, inspect_stream
+from napari_d2r.jobs import CancelToken, Event, Progress
+from napari_d2r.volumes import VoxelSize
+from napari_d2r.widgets._latest import Latest
+from napari_d2r.widgets._layers import require_stack, volume_of, voxel_size_of
+
+_UNKNOWN = VoxelSize(1, 1, 1)
+_LEADS = {"blocks": "Must be solved first: ", "warning": "Warning: ", "note": "Note: "}
+_known: WeakKeyDictionary[Any, Inspection] = WeakKeyDictionary()
+
+
+class Inspector(QLabel):
+    """The findings in words; ``inspected`` is emitted when they are there."""
+
+    inspected = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("findings")
+        self.setAccessibleName("What was noticed about the stack")
+        self.setWordWrap(True)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        self.inspection: Inspection | None = None
+        self._latest = Latest("inspection", _inspect, self, delay_ms=200)
+        self._latest.answered.connect(self._on_inspected)
+        self._latest.failed.connect(self._on_failed)
+        self._latest.told.connect(self._on_told)
+        self.inspect(None)
+
+    @property
+    def blocks(self) -> bool:
+        """Whether the stack cannot be used as it is."""
+        return self.inspection is not None and self.inspection.blocks
+
+    def inspect(self, layer: Any) -> None:
+        """Look through a layer, or recall what was found before."""
+        self.inspection = None
+        try:
+            require_stack(layer)
+        except InputError:  # the plan says so
+            self._latest.ask(None)
+            self._show("")
+            return
+        found = _known.get(layer)
+        if found is not None:
+            self._latest.ask(None)
+            self._take(found)
+        else:
+            self._show("Looking through the stack…")
+            self._latest.ask(layer)
+
+    def _on_told(self, event: Event) -> None:
+        if isinstance(event, Progress):
+            self._show(
+                f"Looking through the stack: {event.done:g} of {event.total:g} {event.unit}…"
+            )
+
+    def _on_inspected(self, layer: Any, inspection: Inspection) -> None:
+        _known[layer] = inspection
+        layer.events.set_data.disconnect(_forget)
+        layer.events.set_data.connect(_forget)
+        self._take(inspection)
+
+    def _on_failed(self, layer: Any, sentence: str) -> None:
+        self._take(Inspection.of([Finding("unreadable", "warning", sentence)]))
+
+    def _take(self, inspection: Inspection) -> None:
+        self.inspection = inspection
+        lines = [f"{_LEADS[one.severity]}{one.sentence}" for one in inspection.findings]
+        self._show("\n".join(lines))
+        self.inspected.emit()
+
+    def _show(self, text: str) -> None:
+        self.setText(text)
+        self.setVisible(bool(text))
+
+
+def _forget(event: Any) -> None:
+    """New data in a layer: what was found is no longer true."""
+    _known.pop(event.source, None)
+
+
+def _inspect(layer: Any, cancel: CancelToken) -> Iterator[Event]:
+    """The folder that a layer was read from, whose file names tell more; else its voxels."""
+    path = Path(layer.source.path) if layer.source.path else None
+    subject: Any = volume_of(layer, voxel_size_of(layer) or _UNKNOWN)
+    if path is not None and path.is_dir() and not _is_zarr(path):
+        subject = path
+    told = 0.0
+    for event in inspect_stream(subject, cancel=cancel):
+        if isinstance(event, Progress):  # a line of text need not change for every slice
+            if event.done - told < event.total / 20:
+                continue
+            told = event.done
+        yield event
+
+
+def _is_zarr(path: Path) -> bool:
+    return any((path / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray", ".zattrs"))
