@@ -116,3 +116,13 @@ def placement(
             "gamma": layer.gamma,
         }
     return placed
+
+
+def confirm_voxel_size(layer: Image, voxel_size: VoxelSize) -> None:
+    """Set a size that the user entered on the layer, so that results lie where it lies."""
+    known = voxel_size_of(layer)
+    if known is not None and np.allclose(tuple(known), tuple(voxel_size), rtol=1e-3):
+        return
+    edges = np.array(tuple(voxel_size), float)
+    moved = np.array(layer.translate) / np.array(layer.scale) * edges
+    layer.scale, layer.translate, layer.units = edges, moved, ("nm",) * 3

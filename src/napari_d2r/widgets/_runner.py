@@ -107,8 +107,8 @@ class JobKeeper(QObject):
         application = QApplication.instance()
         assert application is not None
         application.aboutToQuit.connect(self.stop_all)
-        kept = self.kept  # not self, which is half gone when the signal comes
-        self.destroyed.connect(lambda: _stop(kept))
+        # Not the signal destroyed: PyQt crashes when it calls back out of a half-gone object.
+        weakref.finalize(self, _stop, self.kept)
 
     def keep(self, name: str, runner: Any) -> None:
         """Hold on to a runner under a name until it is released."""

@@ -33,6 +33,7 @@ from napari_d2r.widgets._preferences import preferences
 from napari_d2r.widgets._regions import RegionChoice
 from napari_d2r.widgets._voxel_size_edit import VoxelSizeEdit
 
+SHARD_SECONDS = 1.0  # of work per block: the screen should show something soon
 _SUFFIXES = {"OME-Zarr": ".ome.zarr", "TIFF": ".tif"}
 
 
@@ -93,7 +94,7 @@ class SuperResolveForm(QWidget):
             "device": self.device.currentText(),
             "seed": self.seed.value(),
             "max_memory_gb": self.memory.value(),
-            "shard_seconds": 1.0,  # the screen should show something soon
+            "shard_seconds": SHARD_SECONDS,
             **self.model.fields,
         }
         if self.target.currentIndex() == 1:

@@ -13,7 +13,6 @@ from qtpy.QtWidgets import (
     QProgressBar,
     QPushButton,
     QSizePolicy,
-    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -52,12 +51,10 @@ class SuperResolveView(QWidget):
         self.progress.setAccessibleName("Progress")
         self.progress.setRange(0, _PARTS)
         self.save = SaveButton()
-        self.copy = QToolButton()
+        self.copy = QPushButton("Copy")
         self.copy.setObjectName("copy")
         self.copy.setAccessibleName("Copy as text")
-        self.copy.setText("Copy")
         self.copy.setToolTip("Copy what the form would do, to run it elsewhere.")
-        self.copy.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.copy_command = QAction("Copy as command line", self.copy)
         self.copy_python = QAction("Copy as Python", self.copy)
         menu = QMenu(self.copy)

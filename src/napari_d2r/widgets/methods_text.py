@@ -66,8 +66,8 @@ def _how(about: dict[str, Any]) -> str:
         f"Slices between the measured ones {kind} of the D2R family ({_D2R}): the {provisional}"
         f"model “{about['model']}” (architecture {about['architecture']}, SHA-256 of its weights "
         f"{about['weights_sha256'][:16]}), run on the device “{settings['device']}”. "
-        f"{origin.rstrip('.')}. Predictions are not measurements; linear interpolation of the same stack "
-        "is the baseline with which they should be compared."
+        f"{origin.rstrip('.')}. Predictions are not measurements; linear interpolation of the same "
+        "stack is the baseline with which they should be compared."
     )
 
 
