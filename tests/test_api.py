@@ -11,6 +11,7 @@ import zarr
 
 import napari_d2r as d2r
 from napari_d2r import api
+from napari_d2r.checkpoints import bundled_model, known_models, list_models, load_card
 from napari_d2r.io import save_tiff
 from napari_d2r.jobs import CancelToken, Event, Finished, Progress, Started
 
@@ -70,6 +71,21 @@ def test_what_is_given_counts_more_than_the_job(
     assert attributes["weights_sha256"]  # a model that is named is used
 
 
+def test_no_model_is_the_bundled_one(stack: d2r.Volume, tmp_path: Path) -> None:
+    done = d2r.super_resolve(stack, tmp_path / "a.zarr")
+    assert done.shape == (33, 64, 64)
+    written = zarr.open_group(done.path, mode="r").attrs["napari_d2r"]
+    assert written["weights_sha256"] == load_card(bundled_model())[0].weights_sha256
+
+
+def test_what_was_trained_is_remembered(
+    stack: d2r.Volume, tiny_job: d2r.TrainJob, tmp_path: Path
+) -> None:
+    folder = d2r.train(stack, tmp_path / "model", job=tiny_job).folder
+    assert known_models()[0] == folder
+    assert folder in [entry.path for entry in list_models(known_models())]
+
+
 def test_events_are_passed_on(stack: d2r.Volume, tmp_path: Path) -> None:
     told: list[Event] = []
     job = d2r.SuperResolveJob(method="linear", device="cpu")
@@ -113,4 +129,4 @@ def test_evaluate_gain_and_fsc_take_volumes_and_paths(
     truth = phantom[1]
     assert d2r.evaluate(truth, phantom_files[1], factor=4).result.num_exact == 9
     assert d2r.fsc(phantom_files[1], truth).curves.plain.correlation.min() > 0.999
-    assert len(d2r.gain(phantom_files[0], tiny_model).slices) == 7
+    assert len(d2r.gain(phantom_files[0], tiny_model).gain.slices) == 7

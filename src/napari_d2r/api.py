@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from napari_d2r.checkpoints import remember_model
 from napari_d2r.errors import D2RError
 from napari_d2r.io import open_volume
 from napari_d2r.jobs import (
@@ -20,10 +21,9 @@ from napari_d2r.jobs import (
     TrainJob,
     load_preset,
 )
-from napari_d2r.metrics import GainOverLinear
 from napari_d2r.stages.evaluate import EvaluationReport, evaluate_stream
 from napari_d2r.stages.fsc import FSCReport, fsc_stream
-from napari_d2r.stages.gain import gain_stream
+from napari_d2r.stages.gain import GainReport, gain_stream
 from napari_d2r.stages.super_resolve import (
     SuperResolved,
     resolve_super_resolve,
@@ -75,6 +75,7 @@ def train(
     plan = resolve_train(job, as_volume(stack), Path(folder), resume=resume, overwrite=overwrite)
     events = run_train(plan, resume=resume, overwrite=overwrite, cancel=cancel)
     trained: TrainedModels = completed(events, on_event)
+    remember_model(trained.folder)
     return trained
 
 
@@ -90,7 +91,7 @@ def super_resolve(
     on_event: OnEvent | None = None,
     cancel: CancelToken | None = None,
 ) -> SuperResolved:
-    """Sample a stack finer along Z, with a trained model.
+    """Sample a stack finer along Z, with a trained model or the bundled one.
 
     Parameters
     ----------
@@ -99,7 +100,8 @@ def super_resolve(
     output
         ``*.ome.zarr`` or ``*.tif``.
     model
-        Folder of a trained model; counts more than the ``method`` of ``job``.
+        Folder of a trained model, or ``"bundled"``, which is used where neither this nor
+        ``job`` names another; counts more than the ``method`` of ``job``.
     factor
         Axial factor r, 1.5 to 16; None makes voxels isotropic.
     job
@@ -129,10 +131,15 @@ def evaluate(
     return report
 
 
-def gain(stack: Source, model: str | Path, *, factor: float | None = None) -> GainOverLinear:
-    """What a model gains over linear on a stack without reference, measured slices left out."""
-    events = gain_stream(as_volume(stack), Path(model), factor=factor)
-    found: GainOverLinear = completed(events)
+def gain(
+    stack: Source, model: str | Path | None = None, *, factor: float | None = None
+) -> GainReport:
+    """What a model gains over linear on a stack without reference, measured slices left out.
+
+    Without a model, the bundled one.
+    """
+    events = gain_stream(as_volume(stack), None if model is None else Path(model), factor=factor)
+    found: GainReport = completed(events)
     return found
 
 

@@ -69,6 +69,12 @@ def regressor(request: pytest.FixtureRequest) -> AxialPredictor:
     return MAKERS[request.param]()
 
 
+@pytest.fixture(scope="session")
+def lateral() -> LateralPredictor:
+    """The one that restores XZ and YZ slices."""
+    return LateralPredictor(_regressor("lateral"))
+
+
 @pytest.fixture
 def diffusion() -> DiffusionPredictor:
     """Two steps, noise of its own for every slice."""
