@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_d2r.cli._options import AddParser, add_reading
 from napari_d2r.cli._progress import Reporter
-from napari_d2r.cli._results import write_json
-from napari_d2r.jobs import CancelToken, Outcome
+from napari_d2r.cli._results import drain, write_json
+from napari_d2r.errors import InputError
+from napari_d2r.jobs import CancelToken, Event, Outcome
 
+if TYPE_CHECKING:
+    from napari_d2r.inspection import Inspection
+
+IN_NOTES = frozenset({"voxel-size", "pixels", "axial-finer"})
 ASKS_FOR = "--voxel-size"  # a note that says so needs no saying where it was passed
 
 
@@ -27,9 +34,8 @@ def run_info(arguments: argparse.Namespace, cancel: CancelToken, reporter: Repor
     path = Path(arguments.path)
     if (path / "card.json").is_file() or (path / "models.json").is_file():
         _describe_model(path, arguments, reporter)
-    else:
-        _describe_stack(path, arguments, reporter)
-    return Outcome.COMPLETED
+        return Outcome.COMPLETED
+    return _describe_stack(path, arguments, cancel, reporter)
 
 
 def _describe_model(path: Path, arguments: argparse.Namespace, reporter: Reporter) -> None:
@@ -44,10 +50,21 @@ def _describe_model(path: Path, arguments: argparse.Namespace, reporter: Reporte
     write_json(arguments.json, {name: card.model_dump(mode="json") for name, card in cards.items()})
 
 
-def _describe_stack(path: Path, arguments: argparse.Namespace, reporter: Reporter) -> None:
-    from napari_d2r.io import probe
+def _describe_stack(
+    path: Path, arguments: argparse.Namespace, cancel: CancelToken, reporter: Reporter
+) -> Outcome:
+    from napari_d2r.inspection import inspect_stream
+    from napari_d2r.io import is_slice_folder, probe
 
-    info = probe(arguments.path)
+    events = inspect_stream(
+        arguments.path, channel=arguments.channel, time=arguments.time, cancel=cancel
+    )
+    try:
+        info = probe(arguments.path)
+    except InputError:
+        if is_slice_folder(path):  # all that is wrong, before the one sentence
+            _tell(drain(events, reporter)[1], reporter)
+        raise
     size = arguments.voxel_size or info.voxel_size
     shape = " x ".join(map(str, info.shape))
     lines = [f"{path.name}: {info.format}, {shape} ({', '.join(info.axes)}), {info.dtype}"]
@@ -57,6 +74,10 @@ def _describe_stack(path: Path, arguments: argparse.Namespace, reporter: Reporte
     notes = [note for note in info.notes if not (arguments.voxel_size and ASKS_FOR in note)]
     lines += [f"size: {info.num_bytes / 1e9:.3g} GB decoded", *(f"note: {n}" for n in notes)]
     reporter.print(lines)
+    outcome, inspection = _inspected(events, reporter)
+    _tell(inspection, reporter, IN_NOTES)
+    given = {"voxel-size"} if arguments.voxel_size else set()
+    box = inspection.suggested_box
     report = {
         "format": info.format,
         "axes": info.axes,
@@ -66,5 +87,27 @@ def _describe_stack(path: Path, arguments: argparse.Namespace, reporter: Reporte
         "anisotropy": None if size is None else size.anisotropy,
         "num_bytes": info.num_bytes,
         "notes": notes,
+        "findings": [one.to_json() for one in inspection.findings if one.kind not in given],
+        "suggested_box": None if box is None else [[part.start, part.stop] for part in box],
     }
     write_json(arguments.json, report)
+    return outcome
+
+
+def _inspected(events: Iterator[Event], reporter: Reporter) -> tuple[Outcome, Inspection]:
+    """The traps of a stack; none where an axis is still to be chosen, as the notes say."""
+    from napari_d2r.inspection import Inspection
+
+    try:
+        return drain(events, reporter)
+    except InputError:
+        return Outcome.COMPLETED, Inspection()
+
+
+def _tell(inspection: Inspection, reporter: Reporter, told: frozenset[str] = frozenset()) -> None:
+    """Print findings, but those that are ``told`` otherwise."""
+    lines = [f"{one.severity}: {one}" for one in inspection.findings if one.kind not in told]
+    if inspection.suggested_box is not None:
+        _, y, x = inspection.suggested_box
+        lines.append(f"crop to: rows {y.start} to {y.stop - 1}, columns {x.start} to {x.stop - 1}")
+    reporter.print(lines)
