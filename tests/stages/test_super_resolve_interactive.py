@@ -24,6 +24,7 @@ ANISOTROPIC = VoxelSize(40, 10, 10)
 @pytest.fixture(autouse=True)
 def known_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spare every test the half second that measuring the rate takes."""
+    monkeypatch.setattr(_super_resolve_plan, "_known_rates", {})
     monkeypatch.setattr(_super_resolve_plan, "measure_rate", lambda *_: 3e6)
 
 

@@ -63,6 +63,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 @pytest.fixture(autouse=True)
 def known_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spare every test the half second that measuring the rate takes."""
+    monkeypatch.setattr(_super_resolve_plan, "_known_rates", {})
     monkeypatch.setattr(_super_resolve_plan, "measure_rate", lambda *_: 3e6)
 
 
