@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from importlib.resources import files
 from importlib.util import find_spec
+from shutil import copyfile
 
 import numpy as np
 import pytest
@@ -84,7 +85,7 @@ def test_unknown_edges_are_told_and_never_guessed(tmp_path, told):
     assert "scale" not in meta
     assert "units" not in meta
     assert meta["metadata"]["napari_d2r"]["voxel_size_nm"] == [None, None, None]
-    assert "a.tif does not state its voxel size along Z and Y and X" in told[-1]
+    assert "a.tif does not state its voxel size along Z, Y and X" in told[-1]
 
 
 def test_a_gap_in_a_folder_is_told_at_once(tmp_path, told):
@@ -179,3 +180,21 @@ def test_phantom_comes_with_its_truth_hidden(told):
     assert (hidden["visible"], shown["visible"]) == (False, True)
     assert (hidden["scale"], shown["scale"]) == ((10, 10, 10), (80, 10, 10))
     np.testing.assert_array_equal(truth[::8], stack)
+
+
+def test_fib25_shows_its_licence(data_dir, told, tmp_path, monkeypatch):
+    pytest.importorskip("napari")
+    kept = tmp_path / "cache" / "samples" / "fib25" / "training_sample1" / "grayscale_maps"
+    kept.mkdir(parents=True)
+    for number in range(2600, 2850, 8):
+        name = f"iso.{number}.png"
+        copyfile(data_dir / "fib25" / "png" / "training_sample1" / name, kept / name)
+    monkeypatch.setenv("NAPARI_D2R_HOME", str(tmp_path))
+    ((values, meta, _),) = _npe2.fib25()
+    assert (values.shape, meta["scale"]) == ((32, 250, 250), (80, 10, 10))
+    assert "CC BY 3.0 US" in told[0]
+    (kept / "iso.2608.png").unlink()
+    monkeypatch.setenv("NAPARI_D2R_FIB25_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with pytest.raises(InputError, match="check the network, or open the phantom"):
+        _npe2.fib25()

@@ -117,8 +117,9 @@ def _warnings(path: str, source: Source) -> Iterator[str]:
     yield from source.notes
     unknown = [letter for letter, edge in zip("ZYX", source.edges, strict=True) if edge is None]
     if unknown:
+        words = " and ".join(filter(None, [", ".join(unknown[:-1]), unknown[-1]]))
         yield (
-            f"{source.name} does not state its voxel size along {' and '.join(unknown)}, so the "
+            f"{source.name} does not state its voxel size along {words}, so the "
             "layer is in pixels; enter the voxel size in the Super-resolve widget."
         )
 

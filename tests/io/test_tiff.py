@@ -208,3 +208,11 @@ def test_foreign_and_torn_files(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"a\.tif"):
         open_volume(path)
+
+
+def test_pixels_that_are_not_square_are_told_even_without_a_unit(tmp_path):
+    tifffile.imwrite(
+        tmp_path / "a.tif", np.zeros((4, 6, 7), np.uint8), imagej=True, resolution=(1 / 7, 1 / 8)
+    )
+    notes = probe(tmp_path / "a.tif").notes
+    assert any("y is 1.143 times as long as x" in note for note in notes)

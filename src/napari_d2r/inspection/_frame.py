@@ -17,7 +17,6 @@ _MIN_SAMPLE = 4  # slices; fewer prove nothing about what stands still
 _MAX_COLUMNS = 2048  # wider slices are thinned out for the rows
 _BAR_STILL, _IMAGE_STILL = 0.6, 0.2  # share of a row that never changes: in a bar, in an image
 _MAX_BAR = 0.35  # of the height
-_TEXT = (0.004, 0.6)  # share of a bar that is writing and not background
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,13 +133,9 @@ def _run(share: NDArray[Any], limit: int) -> int:
 
 
 def _is_bar(values: NDArray[Any], still: NDArray[np.bool_]) -> bool:
-    """Whether rows hold writing on one background, rather than that background alone."""
-    if values.size == 0:
-        return False
+    """Whether rows hold writing, rather than one grey value alone."""
     kept = values[still]
-    grey, counts = np.unique(kept, return_counts=True)
-    writing = np.mean(kept != grey[counts.argmax()])
-    return bool(_TEXT[0] <= writing <= _TEXT[1])
+    return bool(kept.size) and bool(kept.min() != kept.max())
 
 
 def _borders(frame: Frame, planes: Sequence[NDArray[Any]]) -> Frame:

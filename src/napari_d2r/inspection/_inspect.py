@@ -152,6 +152,7 @@ def _folder(folder: Path, cancel: CancelToken, channel: int) -> Events:
             )
         )
     found += _sizes([entry.header.edges for entry in scanned if entry.header])
+    found += [Finding("header", "warning", note) for note in usual.notes]
     if usual.axes != "YX":
         found.append(
             Finding(

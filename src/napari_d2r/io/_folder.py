@@ -45,6 +45,7 @@ class SliceHeader:
     dtype: np.dtype[Any]
     axes: str
     edges: Edges = UNKNOWN_EDGES
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{' x '.join(map(str, self.shape))} {self.dtype.name}"
@@ -108,9 +109,9 @@ def read_folder(folder: Path) -> Source:
             "that all are alike."
         )
     kind = "PNG" if slices[0].suffix.lower() == ".png" else "TIFF"
-    edges = scanned[0].header.edges if scanned[0].header else UNKNOWN_EDGES
     data = SliceFiles(folder, tuple(path.name for path in slices), first)
-    return Source(folder.name, f"folder of {kind} slices", data, f"Z{first.axes}", edges)
+    kind = f"folder of {kind} slices"
+    return Source(folder.name, kind, data, f"Z{first.axes}", first.edges, first.notes)
 
 
 def slice_paths(folder: Path) -> list[Path]:
@@ -212,7 +213,9 @@ def _describe(path: Path) -> SliceHeader:
             f"{path.name} is a stack of its own ({axes} {shape}), not a slice; pass the file, or "
             "move it out of the folder."
         )
-    return SliceHeader(shape, np.dtype(found.data.dtype), axes, (None, *found.edges[1:]))
+    return SliceHeader(
+        shape, np.dtype(found.data.dtype), axes, (None, *found.edges[1:]), found.notes
+    )
 
 
 def _open_png(path: Path) -> PngImageFile:

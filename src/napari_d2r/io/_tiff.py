@@ -96,6 +96,8 @@ def _source(path: Path, tiff: tifffile.TiffFile) -> Source:
     if others:
         notes.append(f"The file holds {len(others) + 1} images; the first is read.")
     edges = _edges(tiff, notes)
+    if edges[1:] == (None, None):
+        notes += _aspect(tiff.pages.first)
     kind = "ImageJ TIFF" if tiff.is_imagej else "OME-TIFF" if tiff.is_ome else "TIFF"
     data = _array(path, tiff, series)
     return Source(path.name, kind, data, _axes(series.axes), edges, tuple(notes))
@@ -197,6 +199,17 @@ def _tag_edges(page: Any, notes: list[str]) -> Edges:
         notes.append(f"The resolution tag ({x:g} per inch) is meant for printing and is not used.")
         return UNKNOWN_EDGES
     return None, _edge(1 / y, unit), _edge(1 / x, unit)
+
+
+def _aspect(page: Any) -> list[str]:
+    """What a resolution in no unit of length still tells: that pixels are not square."""
+    x, y = _resolution(page)
+    if x is None or y is None or math.isclose(x, y, rel_tol=5e-3):
+        return []
+    return [
+        f"Pixels are not square (y is {x / y:.4g} times as long as x), but the file does not say "
+        "how large they are."
+    ]
 
 
 def _resolution(page: Any) -> tuple[float | None, float | None]:
