@@ -91,6 +91,6 @@ class LayerFeed(QObject):
         )
 
     def _on_removed(self, event: Any) -> None:
-        if event.value is self.layer:
+        if event.value == self.layer:  # a proxy of it, in a docked widget
             self._timer.stop()
             self.removed.emit()

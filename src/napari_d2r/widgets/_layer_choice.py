@@ -84,6 +84,6 @@ class LayerChoice(QComboBox):
                 self.setItemText(index, layer.name)
 
     def _set(self, layer: Any) -> None:
-        if layer is not self._chosen:
+        if layer != self._chosen:  # napari hands out a new proxy at each look
             self._chosen = layer
             self.layer_changed.emit(layer)

@@ -124,7 +124,7 @@ class LivePreview(QObject):
         self.failed.emit(sentence)
 
     def _on_removed(self, event: Any) -> None:
-        if event.value is self.layer:
+        if event.value == self.layer:  # a proxy of it, in a docked widget
             self.layer = None
             self.removed.emit()
 

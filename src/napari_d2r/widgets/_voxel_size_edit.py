@@ -35,6 +35,7 @@ class VoxelSizeEdit(QWidget):
             edge.setSpecialValueText("?")
             edge.setPrefix(f"{axis} ")
             edge.setKeyboardTracking(False)
+            edge.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)  # narrow docks
             edge.valueChanged.connect(self.changed)
             row.addWidget(edge)
             self.edges[axis] = edge
