@@ -167,13 +167,10 @@ def _resolve(
 
 
 def _caution(card: ModelCard, stack: Volume) -> str:
-    """Whether the judge had seen the evidence."""
-    if card.trained_on != stack.name:
-        return ""
-    return (
-        "The model learned from this stack and has seen its slices, so the numbers may flatter it "
-        "a little."
-    )
+    """What the model had seen before it was judged."""
+    if card.trained_on == stack.name:
+        return "It learned from this stack and has seen its slices, which flatters it a little."
+    return f"It learned from {card.trained_on}; there it may look better than on your stack."
 
 
 def _predict(
