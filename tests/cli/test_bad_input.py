@@ -221,6 +221,23 @@ def test_a_model_folder_that_is_taken(run: Any, here: Path, tiny_yaml: Path) -> 
         refuses(run, "holds other things", *train, "home", *keep)
 
 
+def test_a_figure_that_cannot_be_drawn_is_refused_before_the_work(
+    run: Any, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_d2r.cli._measure.open_stack", lambda *_: pytest.fail("too late"))
+    stack = here.parent / "inputs" / "stack.npy"
+    for command in (("evaluate", stack, stack, "--factor", "4"), ("fsc", stack, stack)):
+        refuses(run, "must end in .png, .pdf, .svg", *command, "--figure", "a.xyz")
+
+
+def test_a_model_folder_that_cannot_be_written(run: Any, here: Path, tiny_yaml: Path) -> None:
+    (here / "file").write_text("")
+    stack = here.parent / "inputs" / "stack.npy"
+    train = ("train", stack, "file/model", "--job", tiny_yaml, *SIZE)
+    for options in ((), ("--dry-run",)):
+        refuses(run, "cannot be written; choose another folder", *train, *options)
+
+
 def test_a_full_disk_is_four_and_resumable(
     run: Any, here: Path, tiny_yaml: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -303,9 +320,16 @@ def test_a_model_that_cannot_be_used(
     refuses(run, sentence, "super-resolve", stack, "out.zarr", "--model", model, *SIZE)
 
 
-def test_no_model_at_all(run: Any, here: Path) -> None:
+def test_a_bundled_model_that_is_not_there(run: Any, here: Path) -> None:
     stack = here.parent / "inputs" / "stack.npy"
-    refuses(run, "pass --model", "super-resolve", stack, "out.zarr", *SIZE)
+    model = ("--model", "bundled/teacher")
+    refuses(run, "choose prior or student", "super-resolve", stack, "out.zarr", *model, *SIZE)
+
+
+def test_too_little_memory(run: Any, here: Path) -> None:
+    stack = here.parent / "inputs" / "stack.npy"
+    little = ("--max-memory", "0.1")
+    refuses(run, "GB of memory are too few", "super-resolve", stack, "out.zarr", *little, *SIZE)
 
 
 # jobs ---------------------------------------------------------------------------------

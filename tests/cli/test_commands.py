@@ -95,6 +95,17 @@ def test_baselines_need_no_model(
     assert np.array_equal(tifffile.imread(output)[::2], tifffile.imread(phantom_files[0]))
 
 
+def test_without_a_model_the_bundled_one_is_used(
+    run: Any, phantom_files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    command = ("super-resolve", phantom_files[0], tmp_path / "out.tif", "--dry-run")
+    told = run(*command)
+    assert told.code == 0
+    assert "bundled, provisional model" in told.out
+    assert run(*command, "--model", "bundled").out == told.out
+    assert "student" in run(*command, "--model", "bundled/student").out
+
+
 def test_a_dry_run_writes_nothing(
     run: Any,
     phantom_files: tuple[Path, Path],
@@ -106,6 +117,10 @@ def test_a_dry_run_writes_nothing(
     told = run("train", stack, tmp_path / "model", "--job", tiny_yaml, "--dry-run")
     assert told.code == 0
     assert "learn from 9 x 64 x 64 voxels" in told.out
+    told = run("train", stack, tmp_path / "m", "--job", tiny_yaml, "--dry-run", "--json", "-")
+    plan = json.loads(told.out[told.out.index("{") :])
+    assert set(plan) == documented_keys("train") - {"default", "leave_one_out_gain_db"}
+    assert (plan["shape"], plan["factor"], plan["max_minutes"]) == ([9, 64, 64], 4, None)
     output = tmp_path / "out.ome.zarr"
     told = run("super-resolve", stack, output, "--model", tiny_model, "--dry-run", "--json", "-")
     assert told.code == 0
@@ -116,6 +131,22 @@ def test_a_dry_run_writes_nothing(
     assert plan["memory_bytes"] > 0
     assert plan["estimated_seconds"] > 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_of_a_resumed_training_changes_nothing(
+    run: Any, phantom_files: tuple[Path, Path], tiny_yaml: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    command = ("train", phantom_files[0], model, "--job", tiny_yaml)
+    work = model / "work"
+    work.mkdir(parents=True)
+    for name in ("job.yaml", "identity", "prior.safetensors"):
+        (work / name).write_text("begun")
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in work.iterdir()}
+    assert run(*command, "--resume", "--dry-run").code == 0
+    assert run(*command, "--overwrite", "--dry-run").code == 0
+    assert {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in work.iterdir()} == before
+    assert list(model.iterdir()) == [work]
 
 
 def test_options_come_before_overrides_and_those_before_the_job(
@@ -212,7 +243,10 @@ def test_info_describes_every_kind_of_input(
     assert set(report) == documented_keys("info, of a stack")
     assert (report["shape"], report["voxel_size_nm"]) == ([5, 20, 30], [40, 10, 10])
     if write is not mrc:
-        assert "voxel size: unknown" in run("info", path).out
+        told = run("info", path).out
+        assert "voxel size: unknown" in told
+        assert "pass --voxel-size" in told
+    assert not any("--voxel-size" in note for note in report["notes"])
 
 
 def test_info_describes_a_model(run: Any, tiny_model: Path) -> None:
@@ -245,9 +279,9 @@ def test_evaluate_with_a_reference_and_without(
     assert json.loads(report.read_text("utf-8"))["factor"] == 4
     assert figure.read_bytes().startswith(b"\x89PNG")
 
-    told = run("evaluate", stack, "--model", tiny_model, "--json", "-")
+    told = run("evaluate", stack, "--model", tiny_model, "--json", "-", "--device", "cpu")
     assert told.code == 0
-    assert "Leaving out measured slices" in told.out
+    assert "left-out slices" in told.out
     assert json.loads(told.out[told.out.index("{") :])["slices"] == list(range(1, 8))
 
 
