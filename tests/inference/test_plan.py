@@ -96,5 +96,25 @@ def test_the_measured_rate_counts_output_voxels(monkeypatch, rate):
     assert measure_rate(Slow(clock, rate), 8, torch.device("cpu")) == pytest.approx(rate)
 
 
+def test_a_rate_is_that_of_what_fits_into_memory(monkeypatch):
+    class Cramped(Slow):
+        def predict(self, slab, request, cancel=None):
+            if slab.shape[-1] > 128:
+                raise MemoryError
+            return super().predict(slab, request)
+
+    clock = [0.0]
+    monkeypatch.setattr("napari_d2r.inference._plan.time.perf_counter", lambda: clock[0])
+    assert measure_rate(Cramped(clock, 1e9), 8, torch.device("cpu")) == pytest.approx(1e9)
+    assert clock[0] < 0.1  # it would have gone on
+
+
+def test_the_largest_shard_that_memory_allows():
+    free = choose_shard(SHAPE, 8, HALO, 1e9, 1e9)
+    bound = choose_shard(SHAPE, 8, HALO, 1e9, 1e9, max_computed=free.num_computed / 2)
+    assert 64**3 < bound.num_computed <= free.num_computed / 2
+    assert choose_shard(SHAPE, 8, HALO, 1e9, 1e9, max_computed=0).num_voxels == 64**3
+
+
 def test_a_real_predictor_has_a_rate():
     assert measure_rate(InterpolationPredictor("linear"), 2.727, torch.device("cpu")) > 1e3

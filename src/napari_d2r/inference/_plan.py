@@ -9,6 +9,7 @@ from itertools import product
 
 import torch
 
+from napari_d2r.inference._memory import is_out_of_memory
 from napari_d2r.inference._predictors import AxialPredictor, GapRequest, Halo, log2_of
 
 CHUNK = 64  # edge of a zarr chunk: isotropic, because users look at XZ and YZ
@@ -41,21 +42,27 @@ class ShardPlan:
 def measure_rate(predictor: AxialPredictor, gap: float, device: torch.device) -> float:
     """Output voxels per second of a predictor, without any halo.
 
-    Doubles a slab of noise until predicting it takes a tenth of a second.
+    Doubles a slab of noise until predicting it takes a tenth of a second, or memory ends.
     """
-    edge, inner = 32, max(1, round(gap) - 1)
+    edge, inner, rate = 32, max(1, round(gap) - 1), 0.0
     depths = torch.arange(1, inner + 1)[None] / (inner + 1)
     while True:
         slab = torch.rand(6, edge, edge, device=device)
         request = GapRequest(0, depths.expand(5, -1), log2_of(gap))
-        for _ in range(2):  # the first run of a shape is slower
-            began = time.perf_counter()
-            predictor.predict(slab, request)
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            elapsed = time.perf_counter() - began
+        try:
+            for _ in range(2):  # the first run of a shape is slower
+                began = time.perf_counter()
+                predictor.predict(slab, request)
+                if device.type == "cuda":
+                    torch.cuda.synchronize()
+                elapsed = time.perf_counter() - began
+        except (MemoryError, RuntimeError) as error:
+            if not rate or not is_out_of_memory(error):
+                raise
+            return rate
+        rate = float(5 * (inner + 1) * edge * edge / elapsed)
         if elapsed > _PROBE_S or edge >= 512:
-            return float(5 * (inner + 1) * edge * edge / elapsed)
+            return rate
         edge *= 2
 
 
