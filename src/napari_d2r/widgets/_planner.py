@@ -55,6 +55,11 @@ class Planned:
         """The store that the run fills."""
         return self.plan.output
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Of the plan, in the words of the form."""
+        return tuple(in_words_of_the_form(warning) for warning in self.plan.warnings)
+
 
 def plan_wish(wish: Wish, cancel: CancelToken) -> Iterator[Event]:
     """Resolve the job of a wish; in a thread, for it loads the model and tries its speed.

@@ -149,7 +149,7 @@ def plan_lines(planned: Planned) -> list[str]:
     ]
     if planned.is_begun:
         lines.append("An earlier run of this was stopped; its finished blocks are kept.")
-    return lines + [f"Note: {warning}" for warning in plan.warnings]
+    return lines + [f"Note: {warning}" for warning in planned.warnings]
 
 
 def _device_name(device: Any) -> str:
