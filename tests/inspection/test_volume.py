@@ -42,6 +42,15 @@ def test_an_array_in_memory_or_in_chunks(make, dtype):
     assert found[1].sentence.startswith("Slice 9 shows exactly the same image as slice 8")
 
 
+def test_a_stack_made_of_copies_is_told_once():
+    values = make_phantom((20, 80, 100))
+    found = inspect_volume(Volume(np.concatenate([values, values]), SIZE))
+    (repeated,) = (one for one in found if one.kind == "repeated")
+    assert repeated.slices == tuple(range(40))
+    assert repeated.sentence.startswith("20 slices show exactly the same image as another one")
+    assert "slice 20 as slice 0" in repeated.sentence
+
+
 def test_what_cannot_be_used():
     values = make_phantom((20, 80, 100)).astype(np.float32)
     values[7, 3, 3] = np.nan

@@ -19,6 +19,7 @@ _EDGE = 1024  # grey values are taken from a grid of at most so many pixels per 
 _REACH = 3  # slices on either side that a slice's brightness is held against
 _FAR = 8.0  # robust standard deviations of those differences, and
 _FAR_OF_CONTRAST = 0.6  # share of the contrast within slices, beyond both of which one stands out
+_NEAR, _ONE_BY_ONE = 2, 5  # slices apart that a double is likely a slip, and how many are told
 _SATURATED = 0.01
 # The largest values of 8, 10, 12, 14 and 16 bit detectors.
 _TOPS = (255, 1023, 4095, 16383, 65535)
@@ -99,7 +100,12 @@ class SliceWatch:
         ]
 
     def _told_doubles(self, label: Label) -> list[Finding]:
-        return [
+        """A slice stored twice in a row one by one; copies further away together."""
+        near = [pair for pair in self._doubles if pair[1] - pair[0] <= _NEAR]
+        far = [pair for pair in self._doubles if pair[1] - pair[0] > _NEAR]
+        if len(near) > _ONE_BY_ONE:
+            near, far = [], self._doubles
+        found = [
             Finding(
                 "repeated",
                 "warning",
@@ -107,8 +113,20 @@ class SliceWatch:
                 "the two, or the stack is one slice too thick.",
                 (first, second),
             )
-            for first, second in self._doubles
+            for first, second in near
         ]
+        if far:
+            pairs = listed([f"{label(second)} as {label(first)}" for first, second in far], 4)
+            found.append(
+                Finding(
+                    "repeated",
+                    "warning",
+                    f"{_count(far)} exactly the same image as another one ({pairs}); "
+                    "check how the stack was put together.",
+                    tuple(sorted({at for pair in far for at in pair})),
+                )
+            )
+        return found
 
     def _told_empty(self, label: Label) -> list[Finding]:
         if not self._empty:
@@ -170,6 +188,10 @@ class SliceWatch:
                 )
             )
         return found
+
+
+def _count(pairs: list[tuple[int, int]]) -> str:
+    return "1 slice shows" if len(pairs) == 1 else f"{len(pairs)} slices show"
 
 
 def _beyond(mean: NDArray[Any], k: int) -> float:
