@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 _STDERR_LINES = 60
 _KILLED_WAIT_MS = 500
-_LOWER_PRIORITY = getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", 10)
+_NICER, _NICEST = 10, 19
 
 
 class JobChild(QObject):
@@ -101,7 +101,11 @@ class JobChild(QObject):
 
     def _on_started(self) -> None:
         with suppress(psutil.Error, OSError):  # a courtesy to napari, not a need
-            psutil.Process(self.process_id).nice(_LOWER_PRIORITY)
+            child = psutil.Process(self.process_id)
+            if sys.platform == "win32":
+                child.nice(psutil.BELOW_NORMAL_PRIORITY_CLASS)
+            else:
+                child.nice(min(_NICEST, child.nice() + _NICER))
 
     def _read(self) -> None:
         *lines, self._pending = (

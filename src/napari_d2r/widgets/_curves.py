@@ -10,15 +10,17 @@ from qtpy.QtCore import QEvent, Qt
 from qtpy.QtGui import QPalette
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
+from napari_d2r.jobs import TRAINING_LOSS, VALIDATION_GAIN
 from napari_d2r.widgets._training_record import Curve, decimated
 
 _MOST_POINTS = 2000
 _HEIGHT = 170
-# 3:1 at least on white and on the dark theme alike; style and symbol tell them apart as well.
-_COLOURS = ("#c2571a", "#2f7fc1", "#3c8f3c", "#a05fb5")
-_STYLES = (Qt.PenStyle.SolidLine, Qt.PenStyle.DashLine)
-_SYMBOLS = ("o", "t", "s", "d")
-_NUMERALS = ("I", "II", "III")
+_SHOWN = (TRAINING_LOSS, VALIDATION_GAIN)
+# One look for each stage; colours are 3:1 at least on both themes, and style and symbol differ.
+_COLOURS = ("#c4612a", "#3c8f3c", "#3a80c0")
+_STYLES = (Qt.PenStyle.SolidLine, Qt.PenStyle.DotLine, Qt.PenStyle.DashLine)
+_SYMBOLS = ("o", "s", "t")
+_NAMES = ("stage I", "stage II", "stage III")
 
 
 class CurvesView(QWidget):
@@ -46,7 +48,7 @@ class CurvesView(QWidget):
 
     def draw(self, curves: Iterable[Curve]) -> None:
         """Show these curves; those that are not named any more go."""
-        shown = {(curve.stage, curve.name): curve for curve in curves}
+        shown = {(c.stage, c.name): c for c in curves if c.name in _SHOWN}
         for key in self._items.keys() - shown.keys():
             for plot in (self.loss, self.gain):
                 plot.removeItem(self._items[key])
@@ -64,21 +66,12 @@ class CurvesView(QWidget):
 
     def _added(self, curve: Curve) -> Any:
         plot = self.loss if curve.is_loss else self.gain
-        number = len([key for key in self._items if (key[1] == curve.name) == curve.is_loss])
-        colour = _COLOURS[number % len(_COLOURS)]
-        pen = pyqtgraph.mkPen(colour, width=2, style=_STYLES[curve.stage // 2 % 2])
-        marks = (
-            {}
-            if curve.is_loss
-            else {
-                "symbol": _SYMBOLS[number % len(_SYMBOLS)],
-                "symbolBrush": colour,
-                "symbolPen": colour,
-                "symbolSize": 6,
-            }
-        )
-        name = f"{_NUMERALS[curve.stage]}: {curve.name.removesuffix(' (dB)')}"
-        return plot.plot(pen=pen, name=name, **marks)
+        colour, stage = _COLOURS[curve.stage], curve.stage
+        pen = pyqtgraph.mkPen(colour, width=2, style=_STYLES[stage])
+        marks: dict[str, Any] = {}
+        if not curve.is_loss:
+            marks = {"symbol": _SYMBOLS[stage], "symbolBrush": colour, "symbolPen": colour}
+        return plot.plot(pen=pen, name=_NAMES[stage], symbolSize=7, **marks)
 
     def _paint(self) -> None:
         """Axes and words in the colour of the text around them."""

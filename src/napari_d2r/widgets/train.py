@@ -60,7 +60,7 @@ class TrainWidget(QWidget):
         column.addWidget(self.form)
         column.addWidget(self.view)
         column.addStretch()
-        area = QScrollArea()
+        self._area = area = QScrollArea()
         area.setFrameShape(QFrame.Shape.NoFrame)
         area.setWidgetResizable(True)
         area.setWidget(inner)
@@ -145,6 +145,11 @@ class TrainWidget(QWidget):
         self._attach(run)
         run.start()
         self._show_run()
+        QTimer.singleShot(0, self._scroll_to_stages)
+
+    def _scroll_to_stages(self) -> None:
+        """What there is to see now is below the form."""
+        self._area.ensureWidgetVisible(self.view.stages)
 
     def _attach(self, run: TrainingRun) -> None:
         self._run = run
