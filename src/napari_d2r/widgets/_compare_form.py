@@ -21,7 +21,6 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_d2r.widgets._compare_colours import ColourBar
 from napari_d2r.widgets._compare_panes import MODES, Mode
 from napari_d2r.widgets._compare_sampling import PLANES, Plane
 from napari_d2r.widgets._compare_scene import MAX_LAYERS, is_anisotropic
@@ -82,7 +81,7 @@ class CompareForm(QScrollArea):
 
     def minimumSizeHint(self) -> QSize:
         """What scrolls may be low."""
-        return QSize(200, 60)
+        return QSize(160, 60)
 
     # What is chosen
 
@@ -139,15 +138,16 @@ class CompareForm(QScrollArea):
         wanted: list[Any] = [*layers, *[None] * (MAX_LAYERS - len(layers))]
         if len(layers) == 1:
             wanted[1] = layers[0]
-        if wanted == [choice.layer for choice in self.choices]:
-            return
+        was_touched, before = self.is_touched, self.chosen
         was_blocked = self.blockSignals(True)
         for choice, layer in zip(self.choices, wanted, strict=True):
             choice.choose(layer)
         if len(layers) == 1:
             self.as_linear[1].setChecked(False)
         self.blockSignals(was_blocked)
-        self.layers_changed.emit()
+        self.is_touched = was_touched
+        if self.chosen != before:
+            self.layers_changed.emit()
 
     def set_labels(self, labels: Sequence[str]) -> None:
         """Name the layers in the lists of split and difference; the choice stays where it can."""
@@ -203,14 +203,15 @@ class CompareForm(QScrollArea):
             for column, widget in enumerate((label, choice, box)):
                 grid.addWidget(widget, number - 1, column)
             choice.layer_changed.connect(self._on_layer)
-            choice.activated.connect(self._on_touched)
+            choice.currentIndexChanged.connect(self._on_touched)  # silent while it is refilled
+            box.toggled.connect(self._on_touched)
             box.toggled.connect(self.layers_changed)
             self.choices.append(choice)
             self.as_linear.append(box)
         self._layout.addLayout(grid)
 
     def _on_touched(self) -> None:
-        """The user chose a layer: from now on the choice is hers."""
+        """The user, or a script, chose: from now on the choice is theirs."""
         self.is_touched = True
 
     def _on_layer(self, layer: Any) -> None:
@@ -229,10 +230,16 @@ class CompareForm(QScrollArea):
         )
         self._first = self._combo("first", "A", (), "Left of the line; what B is taken from.")
         self._second = self._combo("second", "B", (), "Right of the line; what is taken from A.")
-        self._layout.addLayout(self._row(("&View", self._mode), ("&Planes", self._planes)))
-        self._pair_row = QWidget()
-        self._pair_row.setLayout(self._row(("&A", self._first), ("&B", self._second)))
-        self._layout.addWidget(self._pair_row)
+        view = self._row(("&View", self._mode), ("&Planes", self._planes))
+        view.setStretchFactor(self._mode, 2)
+        self._layout.addLayout(view)
+        self._pair_rows = QWidget()
+        pair = QVBoxLayout(self._pair_rows)
+        pair.setContentsMargins(0, 0, 0, 0)
+        pair.setSpacing(4)
+        pair.addLayout(self._row(("&A", self._first)))
+        pair.addLayout(self._row(("&B", self._second)))
+        self._layout.addWidget(self._pair_rows)
         for box in (self._mode, self._planes, self._first, self._second):
             box.currentIndexChanged.connect(self.display_changed)
         self._parts = {
@@ -303,13 +310,8 @@ class CompareForm(QScrollArea):
         fit.clicked.connect(self.fit_difference_asked)
         row = self._row(("Colours up to &\u00b1", self._difference_range))
         row.addWidget(fit)
-        self._colours = ColourBar()
-        self._difference_range.valueChanged.connect(self._colours.set_limit)
         part = QWidget()
-        column = QVBoxLayout(part)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.addLayout(row)
-        column.addWidget(self._colours)
+        part.setLayout(row)
         return part
 
     def _add_buttons(self) -> None:
@@ -328,7 +330,7 @@ class CompareForm(QScrollArea):
     def _on_display(self) -> None:
         for mode, part in self._parts.items():
             part.setVisible(mode == self.mode)
-        self._pair_row.setVisible(self.mode in ("split", "difference"))
+        self._pair_rows.setVisible(self.mode in ("split", "difference"))
 
     def _row(self, *labelled: tuple[str, QWidget]) -> QHBoxLayout:
         row = QHBoxLayout()

@@ -27,7 +27,7 @@ class ViewerLink:
     on_replaced
         Called when a followed layer has other data, another place or another name.
     on_active
-        Called with the layer that the user makes active, or None.
+        Called when another layer, or none, is active.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class ViewerLink:
         on_data: Callable[[], None],
         on_contrast: Callable[[], None],
         on_replaced: Callable[[], None],
-        on_active: Callable[[Any], None],
+        on_active: Callable[[], None],
     ) -> None:
         self._viewer = viewer
         self._on_moved, self._on_data = on_moved, on_data
@@ -116,4 +116,4 @@ class ViewerLink:
         self._on_replaced()
 
     def _active_changed(self, event: Any) -> None:
-        self._on_active(event.value)
+        self._on_active()

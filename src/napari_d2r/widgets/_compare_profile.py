@@ -137,7 +137,9 @@ class ProfileView(QWidget):
                 distances[every], curve[every], pen=None,
                 symbol=mark, symbolSize=7, symbolBrush=colour, symbolPen=colour,
             )  # fmt: skip
-            sample = pg.PlotDataItem(pen=pen, symbol=mark, symbolBrush=colour, symbolPen=colour)
+            sample = pg.PlotDataItem(pen=pen, symbol=mark)
+            sample.scatter.setBrush(colour)
+            sample.scatter.setPen(colour)
             legend.addItem(sample, label)
 
     def table(self, delimiter: str = ",") -> str:

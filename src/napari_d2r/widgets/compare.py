@@ -15,6 +15,7 @@ from qtpy.QtGui import QColor, QImage, QPainter, QPalette
 from qtpy.QtWidgets import QFileDialog, QLabel, QSizePolicy, QSplitter, QVBoxLayout, QWidget
 
 from napari_d2r.errors import InputError
+from napari_d2r.widgets._compare_colours import ColourBar
 from napari_d2r.widgets._compare_form import CompareForm
 from napari_d2r.widgets._compare_link import ViewerLink
 from napari_d2r.widgets._compare_panes import Cell, Display, Panes
@@ -52,7 +53,7 @@ class CompareWidget(QWidget):
         self._is_range_wanted = True
         self._build(viewer)
         self._rebuild_soon = self._timer(0, self._rebuild)
-        self._default_soon = self._timer(0, self._choose_default)
+        self._active_soon = self._timer(0, self._follow_active)
         self._look_soon = self._timer(0, self._look)
         self._fresh_soon = self._timer(_FRESH_MS, self._read_again)
         self._blinker = QTimer(self)
@@ -63,7 +64,7 @@ class CompareWidget(QWidget):
             on_data=self._on_data,
             on_contrast=self._on_display,
             on_replaced=self._rebuild_soon.start,
-            on_active=self._on_active,
+            on_active=self._active_soon.start,
         )
         self._link = link
         self.destroyed.connect(link.close)
@@ -87,6 +88,10 @@ class CompareWidget(QWidget):
         column.setContentsMargins(2, 0, 2, 2)
         column.setSpacing(2)
         column.addWidget(self.panes, 3)
+        self._colours = ColourBar()
+        self._colours.setMaximumWidth(360)
+        self._colours.hide()
+        column.addWidget(self._colours)
         column.addWidget(self.position)
         self._right = QSplitter(Qt.Orientation.Vertical)
         self._right.addWidget(self._pictures)
@@ -98,7 +103,7 @@ class CompareWidget(QWidget):
             splitter.setChildrenCollapsible(False)
             splitter.setStretchFactor(1, 1)
         self._right.setStretchFactor(0, 1)
-        self._pictures.setMinimumSize(120, 100)
+        self._pictures.setMinimumSize(80, 80)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._splitter)
@@ -162,11 +167,13 @@ class CompareWidget(QWidget):
         active = self._viewer.layers.selection.active
         self.form.choose(default_choice(list(self._viewer.layers), active))
 
-    def _on_active(self, layer: Any) -> None:
+    def _follow_active(self) -> None:
+        """Take in a result that was made or clicked; other layers, while nothing was chosen."""
+        layer = self._viewer.layers.selection.active
         shown = [each for each, _ in self.form.chosen]
         is_ours = layer is not None and layer not in shown and source_name(layer)
         if is_ours or not self.form.is_touched:
-            self._default_soon.start()
+            self._choose_default()
 
     def _rebuild(self) -> None:
         chosen = self.form.chosen
@@ -206,6 +213,8 @@ class CompareWidget(QWidget):
                 form.split, form.difference_limit, self._limits(),
             )
         )  # fmt: skip
+        self._colours.setVisible(form.mode == "difference")
+        self._colours.set_limit(form.difference_limit)
         rate = form.blink_hz if form.mode == "blink" and self.isVisible() else 0.0
         if rate:
             self._blinker.start(round(1000 / rate))
