@@ -125,6 +125,7 @@ def child(widget: QWidget, name: str) -> Any:
 
 def super_resolved(session: Session) -> tuple[QWidget, Any]:
     """The widget, and the result beside its stack."""
+    session.viewer.layers.selection.active = session.layer
     widget = session.open("Super-resolve")
     before = len(session.viewer.layers)
     session.click_run(widget)

@@ -17,7 +17,7 @@ from typing import Any
 from qtpy.QtCore import QEvent, QObject, QTimer, Signal
 from qtpy.QtWidgets import QApplication, QWidget
 
-from napari_d2r.errors import explain
+from napari_d2r.errors import D2RError, explain
 from napari_d2r.jobs import CancelToken, Event, Failed
 
 logger = logging.getLogger(__name__)
@@ -73,7 +73,8 @@ class JobRunner(QObject):
             for event in self._work(self._token):
                 self._tell(event)
         except Exception as error:  # the edge: exceptions become words here
-            logger.exception("a job failed")
+            if not isinstance(error, D2RError):  # those are answers, not faults
+                logger.exception("a job failed")
             self._tell(Failed(explain(error), traceback.format_exc()))
         self._tell(None)
 
