@@ -23,6 +23,8 @@ class VoxelSizeEdit(QWidget):
         self.setAccessibleName("Voxel size in nanometres")
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
+        # napari's 70 pixels are too wide for three of them in a narrow dock.
+        self.setStyleSheet("QDoubleSpinBox { min-width: 40px; }")
         self.edges = {}
         for axis in "zyx":
             edge = QDoubleSpinBox()
@@ -35,7 +37,7 @@ class VoxelSizeEdit(QWidget):
             edge.setSpecialValueText("?")
             edge.setPrefix(f"{axis} ")
             edge.setKeyboardTracking(False)
-            edge.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)  # narrow docks
+            edge.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
             edge.valueChanged.connect(self.changed)
             row.addWidget(edge)
             self.edges[axis] = edge
