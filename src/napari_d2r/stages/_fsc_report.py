@@ -63,10 +63,10 @@ class FSCReport:
     is_whole: bool = True
 
     def named_curves(self) -> Iterator[tuple[str, str, FSCCurve]]:
-        """Which pair (``first``, or ``linear``), which direction, and the curve."""
-        for who, curves in ((self.first, self.curves), ("linear", self.linear)):
-            if curves is not None:
-                for name in DIRECTIONS:
+        """Which pair (``first``, or ``linear``), which direction, and the curve, by direction."""
+        for name in DIRECTIONS:
+            for who, curves in ((self.first, self.curves), ("linear", self.linear)):
+                if curves is not None:
                     yield who, name, getattr(curves, name)
 
     @property

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pyqtgraph as pg
-from qtpy.QtCore import QEvent, Qt
-from qtpy.QtGui import QPalette
-from qtpy.QtWidgets import QWidget
+from qtpy.QtCore import QEvent, QPointF, Qt
+from qtpy.QtGui import QColor, QPainter, QPalette, QPixmap, QPolygonF
+from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_d2r.metrics import FSCCurve
 
@@ -23,15 +23,25 @@ _MARKS = 10  # per curve
 _HEIGHT = 240
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Line:
-    """One curve: how it is named and drawn; the half-bit threshold where it is wanted."""
+@dataclass(frozen=True, slots=True)
+class Key:
+    """How a line is named and drawn; without a mark it is a threshold."""
 
     label: str
-    curve: FSCCurve
     colour: str
-    mark: str
+    mark: str = ""
     is_dashed: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.label}, {'dashed' if self.is_dashed else 'solid'}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Line:
+    """One curve; with its half-bit threshold where that is wanted."""
+
+    key: Key
+    curve: FSCCurve
     has_half_bit: bool = False
 
 
@@ -69,7 +79,6 @@ class _Plot(pg.PlotWidget):
         self.hideButtons()
         self.setMouseEnabled(False, False)
         self.setFixedHeight(_HEIGHT)
-        self.getPlotItem().addLegend(offset=(-4, 2), labelTextSize="8pt")
         for side in ("bottom", "left"):
             self.getAxis(side).enableAutoSIPrefix(False)
         self._is_built = True
@@ -92,14 +101,10 @@ class _Plot(pg.PlotWidget):
             axis = self.getAxis(side)
             axis.setPen(ink)
             axis.setTextPen(ink)
-        legend = self.getPlotItem().legend
-        paper = self.palette().color(QPalette.ColorRole.Window)
-        paper.setAlpha(170)
-        legend.setBrush(paper)
-        legend.setLabelTextColor(ink)
 
-    def draw_line(self, x: Any, y: Any, colour: str, mark: str, label: str, dash: bool) -> None:
-        """A line with a few marks, and its entry in the legend."""
+    def draw_line(self, x: Any, y: Any, key: Key) -> None:
+        """A line with a few marks."""
+        colour, mark, dash = key.colour, key.mark, key.is_dashed
         style = Qt.PenStyle.DashLine if dash else Qt.PenStyle.SolidLine
         pen = pg.mkPen(colour, width=2, style=style)
         brush = None if dash else colour
@@ -109,67 +114,132 @@ class _Plot(pg.PlotWidget):
             x[marked], y[marked], pen=None, symbol=mark, symbolSize=7,
             symbolPen=pg.mkPen(colour, width=1.5), symbolBrush=brush,
         )  # fmt: skip
-        sample = pg.PlotDataItem(
-            pen=pen, symbol=mark, symbolSize=7, symbolPen=colour, symbolBrush=brush
-        )
-        self.getPlotItem().legend.addItem(sample, label)
-
-    def wipe(self) -> None:
-        """Empty plot and legend."""
-        self.clear()
-        self.getPlotItem().legend.clear()
 
 
-class CorrelationPlot(_Plot):
+class Legend(QWidget):
+    """What each line is, under a plot that has no room for it."""
+
+    def __init__(self, object_name: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName(object_name)
+        self._grid = QGridLayout(self)
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setVerticalSpacing(0)
+        self.words: tuple[str, ...] = ()
+
+    def show_keys(self, keys: Sequence[Key]) -> None:
+        """One entry for each, two in a row."""
+        while self._grid.count():
+            item = self._grid.takeAt(0)
+            widget = item.widget() if item is not None else None
+            if widget is not None:
+                widget.deleteLater()
+        self.words = tuple(key.label for key in keys)
+        self.setAccessibleName("Legend: " + "; ".join(map(str, keys)))
+        for number, key in enumerate(keys):
+            entry, swatch, words = QWidget(), QLabel(), QLabel(key.label)
+            swatch.setPixmap(_swatch(key, self.devicePixelRatioF()))
+            words.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+            row = QHBoxLayout(entry)
+            row.setContentsMargins(0, 0, 0, 0)
+            row.addWidget(swatch)
+            row.addWidget(words, 1)
+            self._grid.addWidget(entry, number // 2, number % 2)
+
+
+class CorrelationPlot(QWidget):
     """FSC or FRC curves with their thresholds."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(
-            "plot", "Correlation over spatial frequency", {"bottom": PeriodAxis("bottom")}
-        )
+        super().__init__(parent)
+        axes = {"bottom": PeriodAxis("bottom")}
+        self.plot = _Plot("plot", "Correlation over spatial frequency", axes)
+        self.legend = Legend("legend")
         self.lines: tuple[Line, ...] = ()
-        self.getAxis("left").setTicks([[(v, f"{v:g}") for v in (0, *_LEVELS, 1)]])
+        self.plot.getAxis("left").setTicks([[(v, f"{v:g}") for v in (0, *_LEVELS, 1)]])
+        _stack(self, self.plot, self.legend)
 
     def show_lines(self, lines: Sequence[Line], quantity: str) -> None:
         """Draw curves; thresholds 0.5 and 0.143 always."""
         self.lines = tuple(lines)
-        self.wipe()
-        self.use_theme()
-        ink = self.palette().color(QPalette.ColorRole.WindowText)
+        plot = self.plot
+        plot.clear()
+        plot.use_theme()
         for level in _LEVELS:
-            self.addLine(y=level, pen=pg.mkPen(ink, width=1, style=Qt.PenStyle.DotLine))
+            plot.addLine(y=level, pen=pg.mkPen(GREY, width=1, style=Qt.PenStyle.DotLine))
+        keys = [line.key for line in lines]
         for line in lines:
             frequency = line.curve.frequency_per_nm
             if line.has_half_bit:
-                pen = pg.mkPen(line.colour, width=1, style=Qt.PenStyle.DashDotDotLine)
-                self.plot(frequency[1:], line.curve.half_bit[1:], pen=pen)
-            self.draw_line(
-                frequency, line.curve.correlation, line.colour, line.mark, line.label,
-                line.is_dashed,
-            )  # fmt: skip
+                pen = pg.mkPen(line.key.colour, width=1, style=Qt.PenStyle.DotLine)
+                plot.plot(frequency[1:], line.curve.half_bit[1:], pen=pen)
+            plot.draw_line(frequency, line.curve.correlation, line.key)
         if any(line.has_half_bit for line in lines):
-            sample = pg.PlotDataItem(pen=pg.mkPen(ink, style=Qt.PenStyle.DashDotDotLine))
-            self.getPlotItem().legend.addItem(sample, "half-bit threshold")
+            keys.append(Key("half-bit threshold", GREY))
+        self.legend.show_keys(keys)
         if lines:
             last = max(float(line.curve.frequency_per_nm[-1]) for line in lines)
-            self.setXRange(0, last, padding=0)
-        self.setYRange(-0.05, 1.03, padding=0)
-        self.getAxis("bottom").setLabel("Period (nm), finer to the right")
-        self.getAxis("left").setLabel(quantity)
+            plot.setXRange(0, last, padding=0)
+        plot.setYRange(-0.05, 1.03, padding=0)
+        plot.getAxis("bottom").setLabel("Period (nm), finer to the right")
+        plot.getAxis("left").setLabel(quantity)
 
 
-class SlicePlot(_Plot):
+class SlicePlot(QWidget):
     """PSNR of every left-out slice, of the model and of linear."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__("slice_plot", "PSNR of every left-out slice", {})
+        super().__init__(parent)
+        self.plot = _Plot("slice_plot", "PSNR of every left-out slice", {})
+        self.legend = Legend("slice_legend")
+        _stack(self, self.plot, self.legend)
 
-    def show_slices(self, slices: Sequence[tuple[int, float, float]], model: str) -> None:
+    def show_slices(self, slices: Sequence[tuple[int, float, float]]) -> None:
         """Draw (slice, PSNR of the model, PSNR of linear)."""
-        self.wipe()
-        self.use_theme()
+        self.plot.clear()
+        self.plot.use_theme()
         index, psnr, linear = np.asarray(slices, float).T
-        self.draw_line(index, linear, GREY, "s", "linear", True)
-        self.draw_line(index, psnr, BLUE, "o", model, False)
-        self.getAxis("bottom").setLabel("Left-out slice")
-        self.getAxis("left").setLabel("PSNR (dB), higher is closer")
+        self.plot.draw_line(index, linear, LINEAR)
+        self.plot.draw_line(index, psnr, MODEL)
+        self.legend.show_keys((MODEL, LINEAR))
+        self.plot.getAxis("bottom").setLabel("Left-out slice")
+        self.plot.getAxis("left").setLabel("PSNR (dB), higher is closer")
+
+
+MODEL = Key("model", BLUE, "o")
+LINEAR = Key("linear interpolation", GREY, "s", is_dashed=True)
+
+
+def _stack(widget: QWidget, *parts: QWidget) -> None:
+    column = QVBoxLayout(widget)
+    column.setContentsMargins(0, 0, 0, 0)
+    column.setSpacing(2)
+    for part in parts:
+        column.addWidget(part)
+
+
+def _swatch(key: Key, ratio: float) -> QPixmap:
+    """A piece of the line with its mark."""
+    width, height = 34, 14
+    picture = QPixmap(round(width * ratio), round(height * ratio))
+    picture.setDevicePixelRatio(ratio)
+    picture.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(picture)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    dashed = Qt.PenStyle.DashLine if key.is_dashed else Qt.PenStyle.SolidLine
+    style = dashed if key.mark else Qt.PenStyle.DotLine
+    painter.setPen(pg.mkPen(key.colour, width=2 if key.mark else 1, style=style))
+    middle = height / 2
+    painter.drawLine(QPointF(0, middle), QPointF(width, middle))
+    painter.setPen(pg.mkPen(key.colour, width=1.5))
+    painter.setBrush(QColor(0, 0, 0, 0) if key.is_dashed else QColor(key.colour))
+    centre = QPointF(width / 2, middle)
+    if key.mark == "o":
+        painter.drawEllipse(centre, 3.5, 3.5)
+    elif key.mark == "s":
+        painter.drawRect(round(centre.x()) - 3, round(centre.y()) - 3, 6, 6)
+    elif key.mark == "t":
+        corners = ((-4, -3.5), (4, -3.5), (0, 3.5))
+        painter.drawPolygon(QPolygonF([centre + QPointF(*corner) for corner in corners]))
+    painter.end()
+    return picture

@@ -21,14 +21,17 @@ from qtpy.QtWidgets import (
 )
 
 from napari_d2r.metrics import ResolutionCurves
-from napari_d2r.stages._fsc_report import FSCReport
+from napari_d2r.stages._fsc_report import DIRECTIONS, FSCReport
 from napari_d2r.stages._gain_report import GainReport
 from napari_d2r.widgets._number_box import ChoiceBox
 from napari_d2r.widgets._resolution_plot import (
     BLUE,
     GREY,
+    LINEAR,
+    MODEL,
     ORANGE,
     CorrelationPlot,
+    Key,
     Line,
     SlicePlot,
 )
@@ -40,6 +43,7 @@ _VIEWS = {
     "All directions": (("plain", "all directions", BLUE, "o"),),
     "All directions, Hann window": (("hann", "Hann window", BLUE, "o"),),
 }
+_SHORT = dict(zip(DIRECTIONS.values(), ("all", "all, Hann", "along Z", "in XY"), strict=True))
 _FSC_LIMITS = (
     "FSC says how alike two volumes are, not which of them is right. A result holds its measured "
     "slices unchanged, so curves level off above zero: compare with linear."
@@ -96,14 +100,9 @@ class ResolutionView(QWidget):
             lines = list(_fsc_lines(self.report, self.direction.currentText()))
             self.plot.show_lines(lines, "FSC")
         elif isinstance(self.report, GainReport):
-            self.slice_plot.show_slices(self.report.gain.psnr_by_slice(), self.report.model)
-            self.plot.show_lines(
-                [
-                    Line("linear", self.report.frc_linear, GREY, "s", is_dashed=True),
-                    Line(self.report.model, self.report.frc, BLUE, "o"),
-                ],
-                "Mean FRC",
-            )
+            self.slice_plot.show_slices(self.report.gain.psnr_by_slice())
+            lines = [Line(LINEAR, self.report.frc_linear), Line(MODEL, self.report.frc)]
+            self.plot.show_lines(lines, "Mean FRC")
 
     def _on_copy(self) -> None:
         if self.report is None:
@@ -128,14 +127,13 @@ class ResolutionView(QWidget):
 
 def _fsc_lines(report: FSCReport, view: str) -> Iterator[Line]:
     shown = _VIEWS[view]
+    if report.linear is not None:
+        for name, words, colour, mark in shown:
+            colour = colour if len(shown) > 1 else GREY
+            key = Key(f"{words}, linear", colour, mark, is_dashed=True)
+            yield Line(key, _curve(report.linear, name))
     for name, words, colour, mark in shown:
-        if report.linear is not None:
-            ink = colour if len(shown) > 1 else GREY
-            curve = _curve(report.linear, name)
-            yield Line(f"linear, {words}", curve, ink, mark, is_dashed=True)
-    for name, words, colour, mark in shown:
-        label = f"{report.first}, {words}"
-        yield Line(label, _curve(report.curves, name), colour, mark, has_half_bit=True)
+        yield Line(Key(words, colour, mark), _curve(report.curves, name), has_half_bit=True)
 
 
 def _curve(curves: ResolutionCurves, name: str) -> Any:
@@ -146,7 +144,10 @@ def _cells(report: Report) -> tuple[list[str], list[list[str]]]:
     """Header and rows of the table, in words."""
     if isinstance(report, GainReport):
         return ["", "PSNR", "FRC 0.5", "FRC 0.143"], report.rows()
-    return ["FSC", "of", "0.5", "0.143", "half-bit"], report.rows()
+    return ["FSC", "of", "0.5", "0.143", "half-bit"], [
+        [_SHORT[direction], "linear" if who == "linear" else "volume", *crossings]
+        for direction, who, *crossings in report.rows()
+    ]
 
 
 def _table() -> QTableWidget:
@@ -159,6 +160,7 @@ def _table() -> QTableWidget:
     header = table.verticalHeader()
     assert header is not None
     header.setVisible(False)
+    header.setDefaultSectionSize(22)
     columns = table.horizontalHeader()
     assert columns is not None
     columns.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)

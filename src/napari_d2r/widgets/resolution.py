@@ -189,6 +189,7 @@ class ResolutionWidget(QWidget):
     def _lay_out(self) -> None:
         inner = QWidget()
         column = QVBoxLayout(inner)
+        column.setContentsMargins(3, 6, 3, 6)
         for widget in (
             self.form,
             self.gain,
