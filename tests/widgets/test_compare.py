@@ -16,6 +16,7 @@ from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QImage
 from qtpy.QtWidgets import QApplication, QWidget
 
+from napari_d2r.errors import InputError
 from napari_d2r.volumes import AxialGrid, Volume, interpolate_axial
 from napari_d2r.widgets._compare_pane import nice_length
 
@@ -316,7 +317,7 @@ def test_a_result_that_comes_later_is_taken_in(
         np.zeros((33, 64, 64), np.uint8),
         name="result",
         scale=(10, 10, 10),
-        metadata={"napari_d2r": {"source": "stack"}},
+        metadata={"napari_d2r": {"source": "stack", "factor": 4}},
     )
     second = _child(compare, "layer_2")
     qtbot.waitUntil(lambda: second.layer == result)
@@ -365,6 +366,50 @@ def test_reads_happen_off_the_gui_thread_and_end_at_the_last_place(
     assert len(readers) < len(places)  # places that were passed in the meantime are left out
     for stack in (0, 1):
         np.testing.assert_array_equal(compare.panes.picture(stack, "XY").values, data[39])
+
+
+def test_micrometres_a_time_series_and_several_resolutions_change_no_position(
+    viewer: Any, add_stack: Any, open_widget: Any, qtbot: Any, phantom: tuple[Volume, Volume]
+) -> None:
+    truth = np.array(phantom[1].data)
+    in_um = {"units": ("um",) * 3, "translate": (0.1, 0.02, 0.03), "scale": (0.01,) * 3}
+    add_stack([truth, truth[::2, ::2, ::2]], name="truth", multiscale=True, **in_um)
+    add_stack()
+    viewer.add_image(np.zeros((2, 3, 8, 8), np.uint8), units=("s", "nm", "nm", "nm"))
+    compare = open_widget("Compare")
+    _settle(compare, qtbot)
+    viewer.dims.set_point(1, 0.31 if str(viewer.dims.units[1]) == "micrometer" else 310)
+    qtbot.waitUntil(lambda: compare.panes.position[0] == pytest.approx(310))
+    _settle(compare, qtbot)
+    layers = [_child(compare, f"layer_{number}").layer for number in (1, 2)]
+    assert [layer.name for layer in layers] == ["stack", "truth"]
+    np.testing.assert_array_equal(compare.panes.picture(1, "XY").values, truth[21])
+    before = np.asarray(viewer.dims.point)
+    qtbot.keyClick(_pane(compare, "xy_1"), Qt.Key.Key_PageDown)
+    after = np.asarray(viewer.dims.point)
+    assert (after - before)[1] == pytest.approx(before[1] * 10 / 310)
+    _settle(compare, qtbot)
+
+
+def test_a_layer_that_cannot_be_read_is_named_and_holds_up_no_other(
+    viewer: Any, add_stack: Any, open_widget: Any, qtbot: Any
+) -> None:
+    data = np.random.default_rng(1).integers(0, 255, (9, 64, 64), np.uint8)
+
+    class Broken:
+        shape, dtype, ndim, size = data.shape, data.dtype, 3, data.size
+
+        def __getitem__(self, key: Any) -> Any:
+            raise InputError("broken.tif is damaged or gone.")
+
+    add_stack(Broken(), name="broken", visible=False)
+    add_stack(data, name="good")
+    compare = open_widget("Compare")
+    _choose(compare, "layer_1", "broken")
+    _choose(compare, "layer_2", "good")
+    qtbot.waitUntil(lambda: compare.panes.picture(1, "YZ") is not None)
+    assert _child(compare, "status").text() == "broken.tif is damaged or gone."
+    qtbot.waitUntil(lambda: not compare.reader.is_busy)
 
 
 @pytest.mark.parametrize(("width", "height"), [(1000, 350), (300, 700)])

@@ -175,11 +175,14 @@ def test_source_result_and_reference_are_chosen_first(
     viewer: Any, add_stack: Callable[..., Any], phantom: tuple[Volume, Volume]
 ) -> None:
     truth = np.asarray(phantom[1].data)
-    stack = add_stack()
+    stack = add_stack(metadata={"napari_d2r": {"source": "/folder/stack.tif"}})  # as read
     assert default_choice(viewer.layers, None) == [stack]
     reference = add_stack(truth, name="truth", scale=(10, 10, 10))
     result = add_stack(
-        truth, name="result", scale=(10, 10, 10), metadata={"napari_d2r": {"source": "stack"}}
+        truth,
+        name="result",
+        scale=(10, 10, 10),
+        metadata={"napari_d2r": {"source": "stack", "factor": 4}},
     )
     viewer.add_labels(np.zeros((4, 8, 8), np.uint8))
     other = add_stack(np.zeros((3, 8, 8), np.uint8), name="something else")

@@ -12,7 +12,7 @@ from napari_d2r.widgets._compare_scene import units_in_nm
 
 
 class ViewerLink:
-    """Follows a viewer until `close`; knows no widget.
+    """Follows a viewer between `open` and `close`; knows no widget.
 
     Parameters
     ----------
@@ -44,10 +44,24 @@ class ViewerLink:
         self._on_moved, self._on_data = on_moved, on_data
         self._on_contrast, self._on_replaced, self._on_active = on_contrast, on_replaced, on_active
         self._layers: list[Any] = []
-        self._is_moving = False
-        self._seen = tuple(viewer.dims.point)
-        viewer.dims.events.point.connect(self._on_point)
-        viewer.layers.selection.events.active.connect(self._active_changed)
+        self._is_moving = self._is_open = False
+        self._seen: tuple[float, ...] = ()
+
+    def open(self) -> None:
+        """Hear of the viewer."""
+        if not self._is_open:
+            self._is_open = True
+            self._seen = tuple(self._viewer.dims.point)
+            self._viewer.dims.events.point.connect(self._on_point)
+            self._viewer.layers.selection.events.active.connect(self._active_changed)
+
+    def close(self) -> None:
+        """Let go of the viewer and its layers."""
+        if self._is_open:
+            self._is_open = False
+            self.follow(())
+            self._viewer.dims.events.point.disconnect(self._on_point)
+            self._viewer.layers.selection.events.active.disconnect(self._active_changed)
 
     def follow(self, layers: Sequence[Any]) -> None:
         """Hear of changes of these layers, and of no others."""
@@ -56,12 +70,6 @@ class ViewerLink:
         self._layers = list(dict.fromkeys(layers))
         for layer in self._layers:
             self._each(layer, "connect")
-
-    def close(self) -> None:
-        """Let go of the viewer and its layers."""
-        self.follow(())
-        self._viewer.dims.events.point.disconnect(self._on_point)
-        self._viewer.layers.selection.events.active.disconnect(self._active_changed)
 
     @property
     def position(self) -> Point:

@@ -28,7 +28,8 @@ class Reader(QObject):
 
     ``told`` gives a `Read` for each, ``failed`` a sentence, ``idle`` says that all is done. A wish
     that comes while another is served waits, and a newer one takes its place: so a drag through a
-    slow volume shows what it can and always ends at the place where it stopped.
+    slow volume shows what it can and always ends at the place where it stopped. A task that fails
+    holds up no other.
     """
 
     told = Signal(object)
@@ -41,6 +42,7 @@ class Reader(QObject):
         self._runner: JobRunner | None = None
         self._keeper: JobKeeper | None = None
         self._next: Tasks | None = None
+        self._left: dict[Hashable, Callable[[], Any]] = {}
 
     @property
     def is_busy(self) -> bool:
@@ -61,6 +63,7 @@ class Reader(QObject):
 
     def _begin(self) -> None:
         tasks, self._next = self._next, None
+        self._left = dict(tasks or {})
         if not tasks:
             self.idle.emit()
             return
@@ -83,9 +86,14 @@ class Reader(QObject):
         return f"compare-{id(self)}"
 
     def _on_told(self, event: Any) -> None:
+        if self._runner is None or self._runner.is_cancelled:
+            return
         if isinstance(event, Failed):
+            self._left.pop(next(iter(self._left)))  # tasks are done in order
+            self._next = self._next or self._left
             self.failed.emit(event.message)
-        elif self._runner is not None and not self._runner.is_cancelled:
+        else:
+            self._left.pop(event.key)
             self.told.emit(event)
 
     def _on_ended(self) -> None:

@@ -118,7 +118,8 @@ def is_anisotropic(layer: Any) -> bool:
 def source_name(layer: Any) -> str:
     """Of a layer that this plugin made, the name of the layer it was made from; else empty."""
     made = layer.metadata.get(METADATA)
-    return str(made.get("source") or "") if isinstance(made, Mapping) else ""
+    is_result = isinstance(made, Mapping) and "factor" in made  # what was read has a source too
+    return str(made.get("source") or "") if is_result else ""
 
 
 def _stack_of(layer: Any, is_linear: bool) -> Stack:

@@ -58,7 +58,7 @@ class CompareWidget(QWidget):
         self._fresh_soon = self._timer(_FRESH_MS, self._read_again)
         self._blinker = QTimer(self)
         self._blinker.timeout.connect(self._on_next)
-        link = ViewerLink(
+        self._link = ViewerLink(
             viewer,
             on_moved=self._on_viewer_moved,
             on_data=self._on_data,
@@ -66,10 +66,7 @@ class CompareWidget(QWidget):
             on_replaced=self._rebuild_soon.start,
             on_active=self._active_soon.start,
         )
-        self._link = link
-        self.destroyed.connect(link.close)
         self._connect()
-        self._choose_default()
 
     # How it is built
 
@@ -154,10 +151,15 @@ class CompareWidget(QWidget):
 
     def showEvent(self, event: Any) -> None:
         """Catch up with what happened while this was hidden."""
+        self._link.open()
+        self._follow_active()
         self._rebuild_soon.start()
 
     def hideEvent(self, event: Any) -> None:
-        """Read nothing for nobody."""
+        """Read nothing for nobody, and hear nothing: a closed dock hides, then goes."""
+        self._link.close()
+        for timer in (self._rebuild_soon, self._look_soon, self._active_soon, self._fresh_soon):
+            timer.stop()
         self.reader.forget()
         self._blinker.stop()
 
@@ -176,6 +178,8 @@ class CompareWidget(QWidget):
             self._choose_default()
 
     def _rebuild(self) -> None:
+        if not self.isVisible():
+            return
         chosen = self.form.chosen
         layers = [layer for layer, _ in chosen]
         self.reader.forget()
@@ -382,8 +386,9 @@ class CompareWidget(QWidget):
         show_info(sentence)
 
     def _complain(self, sentence: str) -> None:
+        if sentence != self.form.status.text():  # once, however often it is tried again
+            show_error(sentence)
         self._say(sentence)
-        show_error(sentence)
 
 
 def _values_at(scene: Scene, position: Point) -> tuple[Point, list[float]]:
