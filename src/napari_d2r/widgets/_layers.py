@@ -30,6 +30,13 @@ def voxel_size_of(layer: Image) -> VoxelSize | None:
     return VoxelSize(*edges) if len(edges) == 3 else None
 
 
+def known_edges_of(layer: Any) -> tuple[float | None, float | None, float | None]:
+    """What the file of a layer in pixels did say about its edges, in nm along z, y, x."""
+    stated = {} if layer is None else layer.metadata.get(METADATA, {})
+    z, y, x = stated.get("voxel_size_nm", (None, None, None))
+    return z, y, x
+
+
 def finest_data(layer: Image) -> ArrayLike:
     """The full-resolution array of a layer, multiscale or not; nothing is read."""
     data: ArrayLike = layer.data[0] if layer.multiscale else layer.data

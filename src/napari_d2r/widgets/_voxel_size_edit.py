@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QWidget
 
 from napari_d2r.volumes import VoxelSize
-from napari_d2r.widgets._layers import voxel_size_of
+from napari_d2r.widgets._layers import known_edges_of, voxel_size_of
 
 _UNKNOWN = 0.0  # shown as "?"; a voxel has no zero edge
 
@@ -51,14 +52,20 @@ class VoxelSizeEdit(QWidget):
 
     def set_value(self, size: VoxelSize | None) -> None:
         """Show a voxel size, or question marks; emits ``changed`` once."""
-        for axis, edge in zip("zyx", size or (_UNKNOWN,) * 3, strict=True):
-            was_blocked = self.edges[axis].blockSignals(True)
-            self.edges[axis].setValue(edge)
-            self.edges[axis].blockSignals(was_blocked)
-        self.changed.emit()
+        self._show(size or (None,) * 3)
 
     def read(self, layer: Any) -> None:
-        """Take the size from a layer; a layer in pixels leaves it to the user."""
+        """Take the size from a layer; a layer in pixels leaves it to the user.
+
+        Edges that the file of such a layer did state are shown; the others stay open.
+        """
         size = None if layer is None or layer.ndim < 3 else voxel_size_of(layer)
         self.is_from_layer = size is not None
-        self.set_value(size)
+        self._show(size or known_edges_of(layer))
+
+    def _show(self, edges: Iterable[float | None]) -> None:
+        for axis, edge in zip("zyx", edges, strict=True):
+            was_blocked = self.edges[axis].blockSignals(True)
+            self.edges[axis].setValue(edge or _UNKNOWN)
+            self.edges[axis].blockSignals(was_blocked)
+        self.changed.emit()
