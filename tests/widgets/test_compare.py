@@ -99,8 +99,8 @@ def test_three_planes_of_source_result_and_reference_are_shown(
     _settle(compare, qtbot)
     truth = np.asarray(phantom[1].data)
     for plane, at in (("XY", truth[21]), ("XZ", truth[:, 31]), ("YZ", truth[:, :, 31])):
-        np.testing.assert_array_equal(compare.panes.picture(2, plane).values, at)
-        linear, made = (compare.panes.picture(stack, plane).values for stack in (0, 1))
+        np.testing.assert_array_equal(compare.panes.pictures.of(2, plane).values, at)
+        linear, made = (compare.panes.pictures.of(stack, plane).values for stack in (0, 1))
         np.testing.assert_array_equal(linear, made)
 
 
@@ -176,12 +176,14 @@ def test_equal_layers_differ_by_nothing_and_others_by_their_difference(
     _settle(compare, qtbot)
     assert len(compare.panes.panes) == 3
     for plane in ("XY", "XZ", "YZ"):
-        assert not compare.panes.difference(plane).values.any()
+        assert not compare.panes.pictures.difference((0, 1), plane).values.any()
     _choose(compare, "first", "truth")
     _settle(compare, qtbot)
     linear = interpolate_axial(np.array(phantom[0].data), AxialGrid(9, 4).positions())
     expected = np.asarray(phantom[1].data).astype(float) - linear
-    np.testing.assert_array_equal(compare.panes.difference("XZ").values, expected[:, 31])
+    np.testing.assert_array_equal(
+        compare.panes.pictures.difference((2, 1), "XZ").values, expected[:, 31]
+    )
     qtbot.mouseClick(_child(compare, "difference_fit"), LEFT)
     limit = _child(compare, "difference_range").value()
     assert 0 < limit <= np.abs(expected).max()
@@ -205,7 +207,7 @@ def test_split_shows_the_first_left_of_its_line(compare: Any, trio: Any, qtbot: 
     share = _child(compare, "split_position").value() / 100
     assert pane.view.split == pytest.approx(share)
     image = pane.grab().toImage()
-    made, truth = (compare.panes.picture(stack, "XZ").values for stack in (1, 2))
+    made, truth = (compare.panes.pictures.of(stack, "XZ").values for stack in (1, 2))
     differ = np.argwhere(np.abs(made.astype(int) - truth) > 10)
     low, high = trio[0].contrast_limits
     sides = {True: 0, False: 0}
@@ -279,7 +281,9 @@ def test_a_filling_result_is_read_again_at_most_twice_a_second(
         result.refresh(extent=False, thumbnail=False, highlight=False)
         qtbot.wait(20)
     assert 2 <= len(again) <= 3
-    qtbot.waitUntil(lambda: np.array_equal(compare.panes.picture(1, "XY").values, result.data[16]))
+    qtbot.waitUntil(
+        lambda: np.array_equal(compare.panes.pictures.of(1, "XY").values, result.data[16])
+    )
     _settle(compare, qtbot)
 
 
@@ -301,7 +305,7 @@ def test_layers_may_be_renamed_replaced_and_removed(
 
 
 def _shows(compare: Any, stack: int, value: int) -> bool:
-    picture = compare.panes.picture(stack, "XY")
+    picture = compare.panes.pictures.of(stack, "XY")
     return picture is not None and bool((picture.values == value).all())
 
 
@@ -365,7 +369,7 @@ def test_reads_happen_off_the_gui_thread_and_end_at_the_last_place(
     assert readers and threading.main_thread() not in readers
     assert len(readers) < len(places)  # places that were passed in the meantime are left out
     for stack in (0, 1):
-        np.testing.assert_array_equal(compare.panes.picture(stack, "XY").values, data[39])
+        np.testing.assert_array_equal(compare.panes.pictures.of(stack, "XY").values, data[39])
 
 
 def test_micrometres_a_time_series_and_several_resolutions_change_no_position(
@@ -383,7 +387,7 @@ def test_micrometres_a_time_series_and_several_resolutions_change_no_position(
     _settle(compare, qtbot)
     layers = [_child(compare, f"layer_{number}").layer for number in (1, 2)]
     assert [layer.name for layer in layers] == ["stack", "truth"]
-    np.testing.assert_array_equal(compare.panes.picture(1, "XY").values, truth[21])
+    np.testing.assert_array_equal(compare.panes.pictures.of(1, "XY").values, truth[21])
     before = np.asarray(viewer.dims.point)
     qtbot.keyClick(_pane(compare, "xy_1"), Qt.Key.Key_PageDown)
     after = np.asarray(viewer.dims.point)
@@ -407,7 +411,7 @@ def test_a_layer_that_cannot_be_read_is_named_and_holds_up_no_other(
     compare = open_widget("Compare")
     _choose(compare, "layer_1", "broken")
     _choose(compare, "layer_2", "good")
-    qtbot.waitUntil(lambda: compare.panes.picture(1, "YZ") is not None)
+    qtbot.waitUntil(lambda: compare.panes.pictures.of(1, "YZ") is not None)
     assert _child(compare, "status").text() == "broken.tif is damaged or gone."
     qtbot.waitUntil(lambda: not compare.reader.is_busy)
 

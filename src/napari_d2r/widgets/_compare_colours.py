@@ -1,4 +1,4 @@
-"""Values to colours: grey between two limits, and blue to red for differences."""
+"""Values to colours: grey between two limits, and blue to red for differences; figures."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from qtpy.QtCore import QRectF, QSize, Qt
 from qtpy.QtGui import QImage, QPainter, QPalette
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
+_FIGURE_SCALE = 2  # pixels of a figure per pixel on screen
 # Blue, pale grey at zero, red (the ends of ColorBrewer's RdBu); 255 entries have a middle.
 _DIVERGING = np.stack(
     [
@@ -77,3 +78,19 @@ class ColourBar(QWidget):
             (f"A brighter {self._limit:.6g}", Qt.AlignmentFlag.AlignRight),
         ):
             painter.drawText(below, int(side), text)
+
+
+def rendered(widget: QWidget) -> QImage:
+    """What a widget shows, at twice its size on screen and without the frame of the focus."""
+    focused = widget.window().focusWidget()
+    if focused is not None:
+        focused.clearFocus()
+    image = QImage(widget.size() * _FIGURE_SCALE, QImage.Format.Format_RGB32)
+    image.setDevicePixelRatio(_FIGURE_SCALE)
+    image.fill(widget.palette().color(QPalette.ColorRole.Window))
+    painter = QPainter(image)
+    widget.render(painter)
+    painter.end()
+    if focused is not None:
+        focused.setFocus()
+    return image

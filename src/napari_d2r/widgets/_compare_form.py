@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_d2r.widgets._compare_panes import MODES, Mode
+from napari_d2r.widgets._compare_pictures import MODES, Mode
 from napari_d2r.widgets._compare_sampling import PLANES, Plane
 from napari_d2r.widgets._compare_scene import MAX_LAYERS, is_anisotropic
 from napari_d2r.widgets._layer_choice import LayerChoice
@@ -71,6 +71,7 @@ class CompareForm(QScrollArea):
         self.status.setObjectName("status")
         self.status.setAccessibleName("Status")
         self.status.setWordWrap(True)
+        self.status.hide()
         self._layout.addWidget(self.status)
         self._layout.addStretch()
         self.setWidget(inside)
@@ -148,6 +149,11 @@ class CompareForm(QScrollArea):
         self.is_touched = was_touched
         if self.chosen != before:
             self.layers_changed.emit()
+
+    def say(self, sentence: str) -> None:
+        """Show a sentence, or none."""
+        self.status.setText(sentence)
+        self.status.setVisible(bool(sentence))
 
     def set_labels(self, labels: Sequence[str]) -> None:
         """Name the layers in the lists of split and difference; the choice stays where it can."""
@@ -231,7 +237,7 @@ class CompareForm(QScrollArea):
         self._first = self._combo("first", "A", (), "Left of the line; what B is taken from.")
         self._second = self._combo("second", "B", (), "Right of the line; what is taken from A.")
         view = self._row(("&View", self._mode), ("&Planes", self._planes))
-        view.setStretchFactor(self._mode, 2)
+        self._planes.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
         self._layout.addLayout(view)
         self._pair_rows = QWidget()
         pair = QVBoxLayout(self._pair_rows)

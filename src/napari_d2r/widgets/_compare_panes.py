@@ -4,59 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from qtpy.QtCore import QLineF, QPointF, QRectF, QTimer, Signal
+from qtpy.QtCore import QLineF, QPointF, QTimer, Signal
 from qtpy.QtWidgets import QGridLayout, QSizePolicy, QWidget
 
-from napari_d2r.widgets._compare_colours import difference_image, grey_image
 from napari_d2r.widgets._compare_pane import Pane, Shown, View
-from napari_d2r.widgets._compare_sampling import AXES, PLANES, Picture, Plane, Point
+from napari_d2r.widgets._compare_pictures import Cell, Display, Pictures
+from napari_d2r.widgets._compare_sampling import AXES, Picture, Plane, Point
 from napari_d2r.widgets._compare_scene import Scene
 
-Mode = Literal["side by side", "blink", "split", "difference"]
-MODES: tuple[Mode, ...] = ("side by side", "blink", "split", "difference")
-Limits = tuple[float, float]
 _MARGIN = 0.15  # read beyond the edge of the pane, so that a small shift shows no gap
 _CLOSEST = 1 / 64  # of a voxel per pixel
-
-
-@dataclass(frozen=True, slots=True)
-class Display:
-    """How the stacks of a scene are shown; the numbers are places in the scene."""
-
-    mode: Mode = "side by side"
-    planes: tuple[Plane, ...] = PLANES
-    first: int = 0
-    second: int = 1
-    blinking: int = 0  # the one on screen
-    split: float = 0.5
-    difference_limit: float = 1.0
-    limits: tuple[Limits, ...] = ()
-
-    def stacks(self, num: int) -> tuple[int, ...]:
-        """What must be read."""
-        if self.mode in ("split", "difference"):
-            return tuple(dict.fromkeys((self.first, self.second)))
-        return tuple(range(num))
-
-    def columns(self, num: int) -> int:
-        """Panes per plane."""
-        return num if self.mode == "side by side" else 1
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """A picture that is needed: part of one plane of one stack, in grid indices."""
-
-    stack: int
-    plane: Plane
-    at: int
-    rows: range
-    columns: range
 
 
 class Panes(QWidget):
@@ -85,8 +44,7 @@ class Panes(QWidget):
         self._centre: Point = (0.0, 0.0, 0.0)
         self._scale = 1.0
         self._is_fitted = True
-        self._pictures: dict[tuple[int, Plane], tuple[Cell, Picture | None]] = {}
-        self._shown: dict[tuple[int, Plane], tuple[Picture, Limits, Shown]] = {}
+        self.pictures = Pictures()
         self._line: tuple[Plane, QLineF] | None = None
         self._draws_lines = False
         self._arranged: tuple[tuple[tuple[Plane, int], ...], ...] = ()
@@ -105,8 +63,7 @@ class Panes(QWidget):
     def set_scene(self, scene: Scene | None) -> None:
         """Show other stacks; the zoom stays where the world stays."""
         before, self._scene = self._scene, scene
-        self._pictures.clear()
-        self._shown.clear()
+        self.pictures = Pictures()
         if scene is not None and (before is None or before.grid != scene.grid):
             self._is_fitted = True
         self._arrange()
@@ -167,46 +124,16 @@ class Panes(QWidget):
 
     def missing(self) -> list[Cell]:
         """The `cells` that are not on screen yet."""
-        known = {cell for cell, _ in self._pictures.values()}
-        return [cell for cell in self.cells() if cell not in known]
+        return [cell for cell in self.cells() if not self.pictures.has(cell)]
 
     def put(self, cell: Cell, picture: Picture | None) -> None:
         """Show a picture that was read."""
-        self._pictures[cell.stack, cell.plane] = cell, picture
+        self.pictures.put(cell, picture)
         self.repaint_all(cell.plane)
 
-    def forget_pictures(self) -> None:
-        """Have everything read again; what is on screen stays until then."""
-        self._pictures = {
-            key: (replace(cell, at=-(10**9)), picture)
-            for key, (cell, picture) in self._pictures.items()
-        }
-
-    def picture(self, stack: int, plane: Plane) -> Picture | None:
-        """What is on screen of one stack."""
-        found = self._pictures.get((stack, plane))
-        return found[1] if found else None
-
-    def difference(self, plane: Plane) -> Picture | None:
-        """First minus second, where both are, as float32."""
-        pair = [self._pictures.get((at, plane)) for at in self._pair]
-        if pair[0] is None or pair[1] is None:
-            return None
-        (cell, first), (other, second) = pair[0], pair[1]
-        if first is None or second is None:
-            return None
-        if replace(cell, stack=0) != replace(other, stack=0):
-            return None  # one of them is of another place, and will follow
-        rows, columns = _common(first.rows, second.rows), _common(first.columns, second.columns)
-        if not rows or not columns:
-            return None
-        return Picture(_cut(first, rows, columns) - _cut(second, rows, columns), rows, columns)
-
     def difference_span(self) -> float | None:
-        """A range for the differences on screen: what 99.5 % of them keep to."""
-        found = [self.difference(plane) for plane in self._display.planes]
-        values = [np.abs(each.values).ravel() for each in found if each is not None]
-        return float(np.nanpercentile(np.concatenate(values), 99.5)) if values else None
+        """A range for the differences on screen, if there are any."""
+        return self.pictures.difference_span(self._pair, self._display.planes)
 
     # Where the panes are
 
@@ -363,8 +290,8 @@ class Panes(QWidget):
 
     def repaint_all(self, plane: Plane | None = None) -> None:
         """Give every pane, or those of one plane, what it should show now."""
-        if self._scene is None:
-            return
+        if self._scene is None or len(self._display.limits) < len(self._scene.stacks):
+            return  # how to show them comes next
         for (of, column), pane in self.panes.items():
             if plane is None or of == plane:
                 pane.show_view(self._view(of, column))
@@ -393,11 +320,16 @@ class Panes(QWidget):
             ticks = tuple(scene.measured)
         pictures: tuple[Shown | None, ...]
         if display.mode == "difference":
-            pictures = self._difference_shown(plane)
+            pictures = self.pictures.as_difference(
+                self._pair, plane, scene.grid, display.difference_limit
+            )
         else:
-            found = tuple(self._grey_shown(stack, plane) for stack in stacks)
+            found = tuple(
+                self.pictures.as_grey(stack, plane, scene.grid, display.limits[stack])
+                for stack in stacks
+            )
             pictures = found if any(found) else ()
-        is_read = all((stack, plane) in self._pictures for stack in stacks)
+        is_read = all(self.pictures.is_read(stack, plane) for stack in stacks)
         return View(
             title=joint.join(scene.labels[stack] for stack in stacks),
             unit=scene.unit,
@@ -411,37 +343,6 @@ class Panes(QWidget):
             tag=tag,
             note="" if pictures or not is_read else "outside",
         )
-
-    def _grey_shown(self, stack: int, plane: Plane) -> Shown | None:
-        picture = self.picture(stack, plane)
-        if picture is None or stack >= len(self._display.limits):
-            return None
-        limits = self._display.limits[stack]
-        kept = self._shown.get((stack, plane))
-        if kept is None or kept[0] is not picture or kept[1] != limits:
-            shown = Shown(grey_image(picture.values, limits), self._where(plane, picture))
-            kept = self._shown[stack, plane] = picture, limits, shown
-        return kept[2]
-
-    def _difference_shown(self, plane: Plane) -> tuple[Shown, ...]:
-        picture = self.difference(plane)
-        if picture is None:
-            return ()
-        image = difference_image(picture.values, self._display.difference_limit)
-        return (Shown(image, self._where(plane, picture)),)
-
-    def _where(self, plane: Plane, picture: Picture) -> QRectF:
-        """A voxel reaches half a step beyond its position; a thinned one stands for its stride."""
-        assert self._scene is not None
-        _, down, right = AXES[plane]
-        (left, width), (top, height) = (
-            (grid.position(places[0] - 0.5), grid.step * len(places) * places.step)
-            for grid, places in (
-                (self._scene.grid[right], picture.columns),
-                (self._scene.grid[down], picture.rows),
-            )
-        )
-        return QRectF(left, top, width, height)
 
 
 def arrange(
@@ -472,14 +373,3 @@ def arrange(
         return max(sum(widths) / max(size[0], 1), sum(heights) / height)
 
     return min(candidates, key=scale)
-
-
-def _common(one: range, other: range) -> range:
-    return range(max(one.start, other.start), min(one.stop, other.stop), one.step)
-
-
-def _cut(picture: Picture, rows: range, columns: range) -> NDArray[np.float32]:
-    row, column = picture.rows.index(rows[0]), picture.columns.index(columns[0])
-    part = picture.values[row : row + len(rows), column : column + len(columns)]
-    values: NDArray[np.float32] = part.astype(np.float32)
-    return values

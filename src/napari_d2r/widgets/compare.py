@@ -2,40 +2,31 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Hashable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QLineF, QSize, Qt, QTimer
-from qtpy.QtGui import QColor, QImage, QPainter, QPalette
 from qtpy.QtWidgets import QFileDialog, QLabel, QSizePolicy, QSplitter, QVBoxLayout, QWidget
 
 from napari_d2r.errors import InputError
-from napari_d2r.widgets._compare_colours import ColourBar
+from napari_d2r.widgets._compare_colours import ColourBar, rendered
 from napari_d2r.widgets._compare_form import CompareForm
 from napari_d2r.widgets._compare_link import ViewerLink
-from napari_d2r.widgets._compare_panes import Cell, Display, Panes
+from napari_d2r.widgets._compare_numbers import described, profile_of, values_at
+from napari_d2r.widgets._compare_panes import Panes
+from napari_d2r.widgets._compare_pictures import Cell, Display
 from napari_d2r.widgets._compare_profile import ProfileView
 from napari_d2r.widgets._compare_reader import Read, Reader
-from napari_d2r.widgets._compare_sampling import (
-    AXES,
-    Plane,
-    Point,
-    line_points,
-    sample_plane,
-    sample_points,
-)
+from napari_d2r.widgets._compare_sampling import AXES, Plane, Point, sample_plane
 from napari_d2r.widgets._compare_scene import Scene, default_choice, make_scene, source_name
 
 if TYPE_CHECKING:
     import napari.viewer
 
 _FRESH_MS = 500  # a filling result is read again at most twice a second
-_FIGURE_SCALE = 2  # pixels of a figure per pixel on screen
 _VALUES, _PROFILE = "values", "profile"
 
 
@@ -55,6 +46,7 @@ class CompareWidget(QWidget):
         self._rebuild_soon = self._timer(0, self._rebuild)
         self._active_soon = self._timer(0, self._follow_active)
         self._look_soon = self._timer(0, self._look)
+        self._share_out = self._timer(0, self._on_turned)
         self._fresh_soon = self._timer(_FRESH_MS, self._read_again)
         self._blinker = QTimer(self)
         self._blinker.timeout.connect(self._on_next)
@@ -145,9 +137,15 @@ class CompareWidget(QWidget):
         way = Qt.Orientation.Horizontal if is_wide else Qt.Orientation.Vertical
         if self._splitter.orientation() != way:
             self._splitter.setOrientation(way)
-        self._right.setOrientation(
-            Qt.Orientation.Horizontal if is_wide else Qt.Orientation.Vertical
-        )
+            self._share_out.start()
+        is_low = is_wide and self.height() < 0.5 * self.width()
+        self._right.setOrientation(Qt.Orientation.Horizontal if is_low else Qt.Orientation.Vertical)
+
+    def _on_turned(self) -> None:
+        """Give the controls what they need, and the pictures the rest."""
+        if self._splitter.orientation() == Qt.Orientation.Vertical:
+            needed = min(self.form.sizeHint().height(), self.height() // 2)
+            self._splitter.setSizes([needed, self.height() - needed])
 
     def showEvent(self, event: Any) -> None:
         """Catch up with what happened while this was hidden."""
@@ -262,7 +260,7 @@ class CompareWidget(QWidget):
 
     def _read_again(self) -> None:
         self._values = None
-        self.panes.forget_pictures()
+        self.panes.pictures.forget()
         self._look_soon.start()
 
     def _look(self) -> None:
@@ -278,11 +276,11 @@ class CompareWidget(QWidget):
             )  # fmt: skip
         position = self.panes.position
         if self._values is None or self._values[0] != position:
-            tasks[scene, _VALUES] = partial(_values_at, scene, position)
+            tasks[scene, _VALUES] = partial(values_at, scene, position)
         if self.profile.isVisible():
             ends = self._profile_ends(scene)
             if ends is not None:
-                tasks[scene, _PROFILE] = partial(_profile_of, scene, *ends)
+                tasks[scene, _PROFILE] = partial(profile_of, scene, *ends)
         self.reader.ask(tasks)
 
     def _on_read(self, read: Read) -> None:
@@ -293,7 +291,7 @@ class CompareWidget(QWidget):
             self.panes.put(what, read.value)
         elif what == _VALUES:
             self._values = read.value
-            self.position.setText(_describe(scene, *read.value))
+            self.position.setText(described(scene, *read.value))
         else:
             distances, values = read.value
             self.profile.show_profile(distances, values, scene.labels, scene.unit)
@@ -354,18 +352,7 @@ class CompareWidget(QWidget):
         """
         if self._scene is None:
             raise InputError("There is nothing to save; choose layers to compare first.")
-        focused = self.focusWidget()
-        if focused is not None:
-            focused.clearFocus()  # its frame is no part of a figure
-        size = self._right.size() * _FIGURE_SCALE
-        image = QImage(size, QImage.Format.Format_RGB32)
-        image.setDevicePixelRatio(_FIGURE_SCALE)
-        image.fill(self.palette().color(QPalette.ColorRole.Window) or QColor("black"))
-        painter = QPainter(image)
-        self._right.render(painter)
-        painter.end()
-        if focused is not None:
-            focused.setFocus()
+        image = rendered(self._right)
         if not image.save(str(path), "PNG"):
             raise InputError(f"{path.name} cannot be written there; choose another folder.")
         self._announce(f"Saved the figure as {path.name}.")
@@ -379,7 +366,7 @@ class CompareWidget(QWidget):
                 self._complain(str(error))
 
     def _say(self, sentence: str) -> None:
-        self.form.status.setText(sentence)
+        self.form.say(sentence)
 
     def _announce(self, sentence: str) -> None:
         self._say(sentence)
@@ -389,24 +376,3 @@ class CompareWidget(QWidget):
         if sentence != self.form.status.text():  # once, however often it is tried again
             show_error(sentence)
         self._say(sentence)
-
-
-def _values_at(scene: Scene, position: Point) -> tuple[Point, list[float]]:
-    point = np.array([position])
-    return position, [float(sample_points(stack, point)[0]) for stack in scene.stacks]
-
-
-def _profile_of(scene: Scene, start: Point, stop: Point) -> tuple[Any, list[Any]]:
-    moved = [axis for axis in range(3) if start[axis] != stop[axis]]
-    spacing = min(scene.grid[axis].step for axis in moved or range(3))
-    distances, points = line_points(start, stop, spacing)
-    return distances, [sample_points(stack, points) for stack in scene.stacks]
-
-
-def _describe(scene: Scene, position: Point, values: list[float]) -> str:
-    place = ", ".join(f"{axis} {at:.6g}" for axis, at in zip("zyx", position, strict=True))
-    numbers = [
-        f"{label}: {'outside' if math.isnan(value) else f'{value:.4g}'}"
-        for label, value in zip(scene.labels, values, strict=True)
-    ]
-    return f"{place} {scene.unit}   \u2013   " + ", ".join(numbers)
