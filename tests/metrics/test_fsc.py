@@ -9,7 +9,14 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from napari_d2r.errors import InputError
-from napari_d2r.metrics import Cone, FSCCurve, fourier_shell_correlation, resolution_curves
+from napari_d2r.metrics import (
+    Cone,
+    FSCCurve,
+    fourier_ring_correlation,
+    fourier_shell_correlation,
+    resolution_curve_steps,
+    resolution_curves,
+)
 from napari_d2r.metrics import _shells as fsc_module
 from napari_d2r.volumes import VoxelSize
 
@@ -119,6 +126,49 @@ def test_a_crossing_is_interpolated_and_the_first_one_counts() -> None:
     assert curve.resolution_at(0.5) == pytest.approx(1 / 0.018)
     assert curve.resolution_at(0.05) is None
     assert curve.resolution_text(0.05) == "not crossed"
+
+
+def test_half_bit_is_the_published_curve_and_is_crossed_where_it_is_met() -> None:
+    counts = np.array([1, 20, 100, 400, 10_000])
+    curve = FSCCurve(np.arange(5) / 100, np.array([1, 0.9, 0.5, 0.2, 0.1]), counts)
+    expected = [(0.2071 + 1.9102 / math.sqrt(n)) / (1.2071 + 0.9102 / math.sqrt(n)) for n in counts]
+    np.testing.assert_allclose(curve.half_bit[1:], expected[1:])
+    above = curve.correlation - np.array(expected)
+    assert above[2] > 0 > above[3]  # crossed between the third and the fourth shell
+    frequency = 0.02 + 0.01 * above[2] / (above[2] - above[3])
+    assert curve.resolution_at("half-bit") == pytest.approx(1 / frequency)
+    many = FSCCurve(curve.frequency_per_nm, np.ones(5), counts)
+    assert many.resolution_text("half-bit") == "not crossed"
+
+
+def test_rings_equal_a_loop_over_slices_and_rings() -> None:
+    a, b = volumes((3, 20, 24), sigma=(0, 1, 1))
+    curve = fourier_ring_correlation(a, b, (10, 8))
+    width = 1 / min(20 * 10, 24 * 8)
+    radius = np.hypot(np.fft.fftfreq(20, 10)[:, None], np.fft.fftfreq(24, 8))
+    rings = np.floor(np.round(radius / width, 9) + 0.5)
+    taper = np.hanning(20)[:, None] * np.hanning(24)
+    for ring in range(1, len(curve.correlation)):
+        values = []
+        for x, y in zip(a, b, strict=True):
+            fx, fy = (np.fft.fft2((s - s.mean()) * taper)[rings == ring] for s in (x, y))
+            power = np.sum(abs(fx) ** 2) * np.sum(abs(fy) ** 2)
+            values.append(np.sum(fx * fy.conj()).real / math.sqrt(power))
+        assert curve.correlation[ring] == pytest.approx(np.mean(values), abs=1e-6)
+        assert curve.num_voxels[ring] == 3 * (rings == ring).sum()
+    assert curve.frequency_per_nm[-1] == pytest.approx(0.05, abs=width)
+
+
+def test_the_work_can_be_watched() -> None:
+    a, b = volumes((12, 14, 16))
+    steps = resolution_curve_steps(a, b, CUBIC)
+    done = []
+    with pytest.raises(StopIteration) as end:
+        while True:
+            done.append(next(steps))
+    assert done == sorted(done) and done[0] >= 0 and done[-1] < 1
+    expected = resolution_curves(a, b, CUBIC).cone_z.correlation
+    np.testing.assert_array_equal(end.value.value.cone_z.correlation, expected)
 
 
 def test_identical_volumes_never_cross_and_scale_does_not_matter() -> None:

@@ -139,6 +139,7 @@ def test_json_has_the_documented_keys_and_table_the_numbers(report) -> None:
     assert stored["resolution_nm"] == {
         "0.5": curve.resolution_at(0.5),
         "0.143": curve.resolution_at(0.143),
+        "half-bit": curve.resolution_at("half-bit"),
     }
     np.testing.assert_allclose(stored["correlation"], curve.correlation, atol=1e-6)
     assert stored["num_voxels"] == curve.num_voxels.tolist()
@@ -223,6 +224,8 @@ def test_fsc_of_two_volumes(truth, restored) -> None:
         "start",
         "shape",
         "fsc",
+        "source",
+        "fsc_linear",
     ]
     assert fields["volumes"] == ["a.tif", "b.tif"]
     assert expected.resolution_text(0.5) in report.table()

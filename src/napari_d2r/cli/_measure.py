@@ -11,6 +11,8 @@ from napari_d2r.cli._results import drain, write_json
 from napari_d2r.errors import InputError
 from napari_d2r.jobs import CancelToken, Outcome
 
+_SMALLEST_CROP = 16
+
 
 def add_evaluate(add: AddParser) -> None:
     """Declare the command."""
@@ -24,6 +26,7 @@ def add_evaluate(add: AddParser) -> None:
     parser.add_argument(
         "--model", type=Path, help="without a reference: leave measured slices out, predict them"
     )
+    _add_crop(parser)
     add_device(parser)
     add_reading(parser)
     add_report(parser)
@@ -35,9 +38,16 @@ def add_fsc(add: AddParser) -> None:
     parser = add("fsc", help="Fourier shell correlation of two volumes")
     parser.add_argument("first")
     parser.add_argument("second")
+    _add_crop(parser)
     add_reading(parser)
     add_report(parser)
     parser.set_defaults(run=run_fsc)
+
+
+def _add_crop(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--crop", type=int, metavar="N", help="measure the middle, at most N voxels along each axis"
+    )
 
 
 def run_evaluate(arguments: argparse.Namespace, cancel: CancelToken, reporter: Reporter) -> Outcome:
@@ -48,6 +58,8 @@ def run_evaluate(arguments: argparse.Namespace, cancel: CancelToken, reporter: R
         raise InputError("evaluate takes a RESULT and a REFERENCE, or a STACK and --model FOLDER.")
     if arguments.reference is None:
         return _gain(arguments, cancel, reporter)
+    if arguments.crop is not None:
+        raise InputError("--crop goes with --model; with a reference all that can be is compared.")
     if arguments.factor is None:
         raise InputError("evaluate needs --factor R: every R-th slice of the reference was kept.")
     paths = (arguments.result, arguments.reference)
@@ -74,6 +86,7 @@ def _gain(arguments: argparse.Namespace, cancel: CancelToken, reporter: Reporter
         arguments.model,
         factor=arguments.factor,
         device=arguments.device or "auto",
+        max_edge=_crop(arguments),
         cancel=cancel,
     )
     outcome, gain = drain(events, reporter)
@@ -93,7 +106,8 @@ def run_fsc(arguments: argparse.Namespace, cancel: CancelToken, reporter: Report
 
     paths = (arguments.first, arguments.second)
     first, second = (open_stack(path, arguments) for path in paths)
-    outcome, report = drain(fsc_stream(first, second, cancel=cancel), reporter)
+    events = fsc_stream(first, second, max_edge=_crop(arguments), cancel=cancel)
+    outcome, report = drain(events, reporter)
     if outcome is not Outcome.COMPLETED:
         return outcome
     reporter.print([report.table()])
@@ -103,3 +117,10 @@ def run_fsc(arguments: argparse.Namespace, cancel: CancelToken, reporter: Report
 
         draw_fsc(report, arguments.figure)
     return outcome
+
+
+def _crop(arguments: argparse.Namespace) -> int | None:
+    edge: int | None = arguments.crop
+    if edge is not None and edge < _SMALLEST_CROP:
+        raise InputError(f"--crop takes at least {_SMALLEST_CROP} voxels, not {edge}.")
+    return edge

@@ -41,9 +41,16 @@ __all__ = ["DIRECTIONS", "FSCReport", "Placed", "fsc", "fsc_placed_stream", "fsc
 
 
 def fsc_stream(
-    first: Volume, second: Volume, *, cancel: CancelToken | None = None
+    first: Volume,
+    second: Volume,
+    *,
+    max_edge: int | None = None,
+    cancel: CancelToken | None = None,
 ) -> Iterator[Event]:
     """Correlate two volumes of one shape; ends in ``Finished(result=FSCReport)``.
+
+    ``max_edge`` is as for `fsc_placed_stream`; volumes of more than 2**28 voxels are
+    compared in a central cube anyway.
 
     Raises
     ------
@@ -65,7 +72,10 @@ def fsc_stream(
     edges = zip(box, first.voxel_size, strict=True)
     oz, oy, ox = (part.start * edge for part, edge in edges)
     grid = CommonGrid((oz, oy, ox), first.voxel_size, (z, y, x))
-    yield from _measure(Placed(first), Placed(second), None, grid, first.shape, cancel)
+    grid = grid if max_edge is None else grid.central(max_edge)
+    is_large = max_edge is None and grid.shape != first.shape
+    pair = Placed(first), Placed(second)
+    yield from _measure(*pair, None, grid, first.shape, cancel, is_large=is_large)
 
 
 def fsc_placed_stream(
@@ -116,11 +126,13 @@ def _measure(
     grid: CommonGrid,
     shared: tuple[int, int, int],
     cancel: CancelToken | None,
+    *,
+    is_large: bool = False,
 ) -> Iterator[Event]:
     # Reading counts one step per volume, correlating two per pair.
     total = 4 if source is None else 7
     yield Started("fsc")
-    if grid.shape != shared:
+    if is_large:
         yield Warned(f"The volumes are large: a central box of {grid.shape} voxels is compared.")
     yield StageStarted("Correlating")
     try:

@@ -16,7 +16,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFormLayout, QLabel, QSizePolicy, QTabWidget, QVBoxLayout, QWidget
 
 from napari_d2r.errors import InputError
-from napari_d2r.jobs import CancelToken, Event
+from napari_d2r.jobs import CancelToken, Device, Event
 from napari_d2r.stages._common_grid import Placed
 from napari_d2r.volumes import MIN_FACTOR, Volume, VoxelSize
 from napari_d2r.widgets._layer_choice import LayerChoice
@@ -31,12 +31,13 @@ GAIN, FSC = 0, 1  # the tabs
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GainWish:
-    """A stack, the fields of the model in a SuperResolveJob, and the edge of the crop."""
+    """A stack, what predicts its slices and where it runs, and the edge of the crop."""
 
     stack: Volume
     layer: Any
     model: Path | None
     method: str
+    device: Device
     max_edge: int
 
     def work(self, cancel: CancelToken) -> Iterator[Event]:
@@ -45,13 +46,12 @@ class GainWish:
 
         from napari_d2r.stages.gain import gain_stream
 
-        stored = preferences()
-        torch.set_num_threads(stored.num_threads)
+        torch.set_num_threads(preferences().num_threads)
         yield from gain_stream(
             self.stack,
             self.model,
             method=self.method,  # type: ignore[arg-type]
-            device=stored.device,
+            device=self.device,
             max_edge=self.max_edge,
             cancel=cancel,
         )
@@ -65,6 +65,7 @@ class FSCWish:
     second: Placed
     source: Placed | None
     layers: tuple[Any, Any]
+    made_from: Any
     max_edge: int
 
     def work(self, cancel: CancelToken) -> Iterator[Event]:
@@ -146,6 +147,7 @@ class ResolutionForm(QWidget):
             layer,
             fields.get("model"),
             fields.get("method", "model"),
+            preferences().device,
             self.crop.value(),
         )
 
@@ -164,6 +166,7 @@ class ResolutionForm(QWidget):
             second,
             None if source is None else self._placed(source),
             layers,
+            source,
             self.crop.value(),
         )
 
@@ -205,6 +208,8 @@ class ResolutionForm(QWidget):
         for choice in (self.layer, self.layer_a, self.layer_b, self.source):
             choice.layer_changed.connect(self._on_layer)
         self.layer_a.layer_changed.connect(self._suggest_source)
+        for choice in (self.layer_a, self.layer_b):
+            choice.activated.connect(self._on_chosen)
         self.question.currentChanged.connect(self._on_layer)
         self._viewer.layers.events.inserted.connect(self._suggest_pair)
         for signal in (self.voxel_size.changed, self.crop.valueChanged, self.model.changed):
@@ -214,21 +219,23 @@ class ResolutionForm(QWidget):
         self._read_voxel_size()
         self.changed.emit()
 
+    def _on_chosen(self, *_: Any) -> None:
+        self._has_chosen = True
+
     def _tell(self, *_: Any) -> None:
         self.changed.emit()
 
     def _suggest_pair(self, event: Any = None) -> None:
-        """A result in front, something else behind it, for as long as one layer is both."""
+        """A result, and what has its voxels but is not its source, until the user chooses."""
         images = [layer for layer in self._viewer.layers if isinstance(layer, Image)]
-        if self.layer_a.layer != self.layer_b.layer or len(images) < 2:
+        if self._has_chosen or len(images) < 2:
             return
-        results = [layer for layer in images if _source_name(layer)]
-        first = results[-1] if results else images[-1]
-        others = [
-            layer for layer in images if layer != first and layer.name != _source_name(first)
-        ] or [layer for layer in images if layer != first]
+        first = ([layer for layer in images if _source_name(layer)] or images)[-1]
+        others = [layer for layer in images if layer != first]
+        size = voxel_size_of(first)
+        alike = [layer for layer in others if voxel_size_of(layer) == size]
         self.layer_a.choose(first)
-        self.layer_b.choose(others[0])
+        self.layer_b.choose((alike or others)[0])
         self._suggest_source(first)
 
     def _suggest_source(self, layer: Any) -> None:
@@ -258,6 +265,7 @@ class ResolutionForm(QWidget):
         self.voxel_size_note.setText(text)
 
     _asked: Any = None  # the layer whose voxel size is shown
+    _has_chosen = False  # whether the user has chosen volumes
 
     def _known_size(self, layer: Any) -> VoxelSize:
         size = self.voxel_size.value if layer == self._asked else voxel_size_of(layer)

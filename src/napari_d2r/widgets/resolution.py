@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari.utils.notifications import show_error, show_info, show_warning
+from qtpy.QtGui import QAction
 from qtpy.QtWidgets import (
+    QApplication,
     QFileDialog,
     QFrame,
+    QHBoxLayout,
     QLabel,
+    QMenu,
     QProgressBar,
     QPushButton,
     QScrollArea,
@@ -33,7 +37,8 @@ from napari_d2r.jobs import (
 )
 from napari_d2r.stages._fsc_report import FSCReport
 from napari_d2r.widgets._latest import start_kept
-from napari_d2r.widgets._resolution_form import GainWish, ResolutionForm
+from napari_d2r.widgets._resolution_form import FSCWish, GainWish, ResolutionForm
+from napari_d2r.widgets._resolution_text import as_command, as_python
 from napari_d2r.widgets._resolution_view import Report, ResolutionView
 from napari_d2r.widgets._runner import JobRunner
 
@@ -54,6 +59,14 @@ class ResolutionWidget(QWidget):
         self.gain.setToolTip("Leave out measured slices, predict them, and compare with linear.")
         self.run = _button("run", "Measure FSC")
         self.run.setToolTip("Correlate both volumes, shell by shell.")
+        self.copy = _button("copy", "Copy")
+        self.copy.setAccessibleName("Copy as text")
+        self.copy.setToolTip("Copy what the form would do, to run it elsewhere.")
+        menu = QMenu(self.copy)
+        self.copy_command = QAction("Copy as command line", self.copy)
+        self.copy_python = QAction("Copy as Python", self.copy)
+        menu.addActions([self.copy_command, self.copy_python])
+        self.copy.setMenu(menu)
         self.progress = QProgressBar()
         self.progress.setObjectName("progress")
         self.progress.setAccessibleName("Progress")
@@ -69,6 +82,8 @@ class ResolutionWidget(QWidget):
         self._lay_out()
         self.gain.clicked.connect(self._on_clicked)
         self.run.clicked.connect(self._on_clicked)
+        self.copy_command.triggered.connect(partial(self._copy, as_command))
+        self.copy_python.triggered.connect(partial(self._copy, as_python))
         self.form.changed.connect(self._show_state)
         self.form.question.currentChanged.connect(self._on_question)
         self.view.save_csv_wanted.connect(self._on_save_csv)
@@ -161,6 +176,17 @@ class ResolutionWidget(QWidget):
         self.progress.setVisible(runner is not None)
         self.view.export.setEnabled(runner is None)
 
+    def _copy(self, text_of: Callable[[GainWish | FSCWish], str], *_: bool) -> None:
+        try:
+            text = text_of(self.form.wish)
+        except InputError as error:
+            self._fail(str(error))
+            return
+        clipboard = QApplication.clipboard()
+        assert clipboard is not None
+        clipboard.setText(text)
+        self._tell("Copied; paste it where it is to run.")
+
     def _tell(self, sentence: str) -> None:
         self.status.setText(sentence)
         show_info(sentence)
@@ -190,14 +216,13 @@ class ResolutionWidget(QWidget):
         inner = QWidget()
         column = QVBoxLayout(inner)
         column.setContentsMargins(3, 6, 3, 6)
-        for widget in (
-            self.form,
-            self.gain,
-            self.run,
-            self.progress,
-            self.status,
-            self.view,
-        ):
+        buttons = QHBoxLayout()
+        for button in (self.gain, self.run):
+            buttons.addWidget(button, 1)
+        buttons.addWidget(self.copy)
+        column.addWidget(self.form)
+        column.addLayout(buttons)
+        for widget in (self.progress, self.status, self.view):
             column.addWidget(widget)
         column.addStretch()
         area = QScrollArea()
