@@ -279,17 +279,27 @@ def test_evaluate_with_a_reference_and_without(
     assert json.loads(report.read_text("utf-8"))["factor"] == 4
     assert figure.read_bytes().startswith(b"\x89PNG")
 
-    told = run("evaluate", stack, "--model", tiny_model, "--json", "-", "--device", "cpu")
+    figure = tmp_path / "gain.pdf"
+    told = run(
+        *("evaluate", stack, "--model", tiny_model, "--json", "-", "--device", "cpu"),
+        *("--crop", 48, "--figure", figure),
+    )
     assert told.code == 0
     assert "left-out slices" in told.out
-    assert json.loads(told.out[told.out.index("{") :])["slices"] == list(range(1, 8))
+    assert "the central 9 x 48 x 48 voxels" in told.out
+    found = json.loads(told.out[told.out.index("{") :])
+    assert found["slices"] == list(range(1, 8))
+    assert len(found["frc"]["correlation"]) == len(found["frc_linear"]["correlation"]) == 25
+    assert figure.read_bytes().startswith(b"%PDF")
 
 
 def test_fsc_of_two_volumes(run: Any, phantom_files: tuple[Path, Path], tmp_path: Path) -> None:
     truth, report, figure = phantom_files[1], tmp_path / "fsc.json", tmp_path / "fsc.svg"
-    told = run("fsc", truth, truth, "--json", report, "--figure", figure)
+    told = run("fsc", truth, truth, "--json", report, "--figure", figure, "--crop", 32)
     assert told.code == 0
-    assert json.loads(report.read_text("utf-8"))["format"] == "napari-d2r fsc"
+    found = json.loads(report.read_text("utf-8"))
+    assert found["format"] == "napari-d2r fsc"
+    assert (found["start"], found["shape"]) == ([0, 16, 16], [32, 32, 32])
     assert "<svg" in figure.read_text("utf-8")
 
 

@@ -149,6 +149,7 @@ def resolution_curve_steps(
     plain = yield from part(2, whole.correlate(*pair))
     cone_z = yield from part(3, along_z.correlate(*pair))
     cone_xy = yield from part(4, in_xy.correlate(*pair))
+    del pair  # before the next two are made: memory
     pair = (yield from part(5, spectrum(a, "hann"))), (yield from part(6, spectrum(b, "hann")))
     hann = yield from part(7, whole.correlate(*pair))
     return ResolutionCurves(plain, hann, cone_z, cone_xy)
