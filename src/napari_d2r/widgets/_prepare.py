@@ -62,13 +62,11 @@ class PlannedTraining:
     """A wish that met its stack and its folder.
 
     ``how`` is what Run does, None where it cannot do anything; ``note`` says why.
-    ``plan`` is None where only starting over could be planned, and that failed.
     """
 
     wish: TrainWish
     found: Found
-    how: How | None
-    plan: TrainPlan | None
+    how: How | None = None
     lines: tuple[str, ...] = ()
     note: str = ""
 
@@ -116,14 +114,14 @@ def plan_training(wish: TrainWish, cancel: CancelToken) -> Iterator[Event]:
 def _planned(wish: TrainWish, found: Found) -> PlannedTraining:
     from napari_d2r.stages.train import resolve_train
 
-    bare = PlannedTraining(wish, found, None, None)
+    bare = PlannedTraining(wish, found)
     if found.state == "unfinished":
         assert found.project is not None and found.job is not None
         if same_settings(wish.job, found.job):
             stack = _stack_of(found)
             plan = resolve_train(wish.job, stack, bare.model_folder, resume=True)
             lines = (f"An unfinished training of {found.project.facts}.", *_lines(plan))
-            return replace(bare, how="resume", plan=plan, lines=lines)
+            return replace(bare, how="resume", lines=lines)
         note = (
             f"The settings differ from those of the unfinished training of {found.project.facts} "
             "in this folder; set them back, press Start over, or choose another folder."
@@ -133,19 +131,24 @@ def _planned(wish: TrainWish, found: Found) -> PlannedTraining:
             "This folder holds a finished model; press Start over to replace it, or choose "
             "another folder."
         )
+    if found.state == "new":
+        plan = _plan_of(wish, bare.model_folder, overwrite=False)
+        return replace(bare, how="new", lines=_lines(plan))
+    try:
+        plan = _plan_of(wish, bare.model_folder, overwrite=True)
+    except InputError as error:
+        raise InputError(f"{note} {error}") from error
+    return replace(bare, note=note, lines=_lines(plan))
+
+
+def _plan_of(wish: TrainWish, model: Path, *, overwrite: bool) -> TrainPlan:
+    from napari_d2r.stages.train import resolve_train
+
     if wish.problem:
-        raise InputError(wish.problem if found.state == "new" else f"{note} {wish.problem}")
+        raise InputError(wish.problem)
     assert wish.voxel_size is not None
     volume = Volume(finest_data(wish.layer), wish.voxel_size, wish.layer.name)
-    is_new = found.state == "new"
-    plan = resolve_train(wish.job, volume, bare.model_folder, overwrite=not is_new)
-    return replace(
-        bare,
-        how="new" if is_new else None,
-        plan=plan,
-        lines=_lines(plan),
-        note="" if is_new else note,
-    )
+    return resolve_train(wish.job, volume, model, overwrite=overwrite)
 
 
 def _lines(plan: TrainPlan) -> tuple[str, ...]:
@@ -190,11 +193,10 @@ def prepare(
     Event
         ``Progress`` while the stack is written, then ``Finished`` with `Prepared`.
     """
-    wish, plan, project = planned.wish, planned.plan, planned.found.project
-    assert plan is not None
+    wish, project = planned.wish, planned.found.project
     try:
-        if how != "resume":
-            project = yield from _new_project(planned, placed, source, cancel)
+        if how != "resume" and not (wish.problem and project):  # else the stack is there
+            project = yield from _new_project(planned, how, placed, source, cancel)
     except _Stopped:
         yield Finished(Outcome.CANCELLED)
         return
@@ -205,11 +207,15 @@ def prepare(
 
 
 def _new_project(
-    planned: PlannedTraining, placed: dict[str, Any], source: Path | None, cancel: CancelToken
+    planned: PlannedTraining,
+    how: How,
+    placed: dict[str, Any],
+    source: Path | None,
+    cancel: CancelToken,
 ) -> Generator[Event, None, Project]:
     """The stack in a file; of one that is larger than the training needs, only its part."""
-    wish, plan = planned.wish, planned.plan
-    assert plan is not None
+    wish = planned.wish
+    plan = _plan_of(wish, planned.model_folder, overwrite=how == "start over")
     volume, digest = plan.volume, ""
     if source is not None and _is_same(volume, source):
         stack = source.absolute()

@@ -35,7 +35,7 @@ _LOG_LINES = 200
 
 @dataclass(slots=True)
 class StageRecord:
-    """One of the three stages; ``state`` is waiting, running, done or left out."""
+    """One of the three stages; ``state`` is waiting, running, stopped, done or left out."""
 
     title: str
     state: str = "waiting"
@@ -45,6 +45,8 @@ class StageRecord:
     @property
     def words(self) -> str:
         """Where it is, for the bar."""
+        if self.state == "stopped":
+            return f"stopped at {100 * self.fraction:.0f} %"
         if self.state != "running":
             return self.state
         left = "" if self.eta_s is None else f", {duration(self.eta_s)} left"
@@ -113,6 +115,7 @@ class TrainingRecord:
             case Warned():
                 self.say(f"note: {event.message}")
             case Failed():
+                self._leave("stopped")
                 self.failure = event
                 self.say(event.message)
             case Finished():
@@ -153,9 +156,16 @@ class TrainingRecord:
         self.outcome = event.outcome
         if event.outcome is Outcome.COMPLETED:
             self.result = event.result
-            for stage in self.stages:
-                if stage.state == "running":
-                    stage.state, stage.fraction = "done", 1.0
+            self._leave("done")
+            self.stages[self.current].fraction = 1.0
+        else:
+            self._leave("stopped")
+
+    def _leave(self, state: str) -> None:
+        """The running stage, if there is one, runs no more."""
+        for stage in self.stages:
+            if stage.state == "running":
+                stage.state = state
 
 
 def duration(seconds: float) -> str:

@@ -78,7 +78,8 @@ class TrainingRun(QObject):
         self.record = record or TrainingRecord()
         layer = planned.wish.layer
         project = planned.found.project
-        self.layer_name = project.layer if how == "resume" and project else layer.name
+        is_stored = how == "resume" or bool(planned.wish.problem)
+        self.layer_name = project.layer if is_stored and project else layer.name
         self._viewer, self._is_silent = viewer, False
         self._stop_as: State | None = None
         self._prepared: Prepared | None = None
@@ -123,7 +124,9 @@ class TrainingRun(QObject):
         """For a window that closes: wait, and show nothing any more."""
         self._is_silent = True
         until = time.monotonic() + seconds
-        is_over = self._child is None or self._child.wait(seconds)  # the one that takes a while
+        is_over = True
+        if self._child is not None and self.is_running:
+            is_over = self._child.wait(seconds)  # the one that takes a while
         for runner in (self._preparer, *self._copiers):
             is_over &= runner.wait(max(0.0, until - time.monotonic()))
         return is_over
@@ -168,7 +171,7 @@ class TrainingRun(QObject):
         self._child.ended.connect(self._end)
         self.record.say(f"{ready.how}: {wish.job.max_minutes or 'no'} minutes at most")
         self.planned = replace(  # lets go of the layer, which is on disk now
-            self.planned, wish=replace(wish, layer=None), plan=None
+            self.planned, wish=replace(wish, layer=None)
         )
         self._preparer = JobRunner(_nothing)
         self._child.start()

@@ -113,15 +113,14 @@ class TrainWidget(QWidget):
         planned = self._planned
         if planned is None or planned.found.project is None:
             return
-        if planned.wish.problem:
-            self.view.show_status(planned.wish.problem)
-            return
         what = {"unfinished": "unfinished training", "complete": "finished model"}
+        wish, project = planned.wish, planned.found.project
+        name = project.layer if wish.problem else wish.layer.name
         answer = QMessageBox.question(
             self,
             "Start over",
-            f"The {what[planned.found.state]} of {planned.found.project.facts} in "
-            f"{planned.wish.folder} will be replaced. Start over?",
+            f"The {what[planned.found.state]} of {project.facts} in {wish.folder} will be "
+            f"replaced. Start over with “{name}”?",
         )
         if answer == QMessageBox.StandardButton.Yes:
             self._begin("start over")
@@ -130,8 +129,7 @@ class TrainWidget(QWidget):
         planned = self._planned
         assert planned is not None
         wish = planned.wish
-        if how != "resume":
-            assert wish.voxel_size is not None
+        if how != "resume" and wish.voxel_size is not None and not wish.problem:
             confirm_voxel_size(wish.layer, wish.voxel_size)
         goes_on = (
             how == "resume"
