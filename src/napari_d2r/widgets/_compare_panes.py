@@ -14,6 +14,7 @@ from napari_d2r.widgets._compare_pictures import Cell, Display, Pictures
 from napari_d2r.widgets._compare_sampling import AXES, Picture, Plane, Point
 from napari_d2r.widgets._compare_scene import Scene
 
+_PAINT_MS = 40  # what is read meanwhile is painted at once: each paint redraws napari's canvas too
 _MARGIN = 0.15  # read beyond the edge of the pane, so that a small shift shows no gap
 _CLOSEST = 1 / 64  # of a voxel per pixel
 
@@ -48,6 +49,10 @@ class Panes(QWidget):
         self._line: tuple[Plane, QLineF] | None = None
         self._draws_lines = False
         self._arranged: tuple[tuple[tuple[Plane, int], ...], ...] = ()
+        self._paint_soon = QTimer(self)
+        self._paint_soon.setSingleShot(True)
+        self._paint_soon.setInterval(_PAINT_MS)
+        self._paint_soon.timeout.connect(self.repaint_all)
         self._settle = QTimer(self)
         self._settle.setSingleShot(True)
         self._settle.setInterval(0)
@@ -129,7 +134,8 @@ class Panes(QWidget):
     def put(self, cell: Cell, picture: Picture | None) -> None:
         """Show a picture that was read."""
         self.pictures.put(cell, picture)
-        self.repaint_all(cell.plane)
+        if not self._paint_soon.isActive():
+            self._paint_soon.start()
 
     def difference_span(self) -> float | None:
         """A range for the differences on screen, if there are any."""
@@ -288,13 +294,13 @@ class Panes(QWidget):
 
     # What is painted
 
-    def repaint_all(self, plane: Plane | None = None) -> None:
-        """Give every pane, or those of one plane, what it should show now."""
+    def repaint_all(self) -> None:
+        """Give every pane what it should show now."""
+        self._paint_soon.stop()
         if self._scene is None or len(self._display.limits) < len(self._scene.stacks):
             return  # how to show them comes next
         for (of, column), pane in self.panes.items():
-            if plane is None or of == plane:
-                pane.show_view(self._view(of, column))
+            pane.show_view(self._view(of, column))
 
     @property
     def _pair(self) -> tuple[int, int]:
