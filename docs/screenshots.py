@@ -19,7 +19,7 @@ from typing import Any
 
 import napari
 from napari.settings import get_settings
-from qtpy.QtCore import QObject
+from qtpy.QtCore import QObject, Qt
 from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_d2r.io import open_volume
@@ -164,7 +164,13 @@ def compare() -> None:
     session = Session()
     session.add(session.truth, visible=False)
     super_resolved(session)
-    session.open("Compare")
+    widget = session.open("Compare")
+    dock, bottom = widget.parentWidget(), Qt.DockWidgetArea.BottomDockWidgetArea
+    session.window.addDockWidget(bottom, dock)
+    session.window.resizeDocks([dock], [460], Qt.Orientation.Vertical)
+    child(widget, "planes").setCurrentText("XZ")
+    middle = [(low + high) / 2 for low, high, _ in session.viewer.dims.range]
+    session.viewer.dims.set_point(range(3), middle)
     session.wait(3)
     session.shoot("compare")
     session.close()
@@ -173,8 +179,8 @@ def compare() -> None:
 def resolution() -> None:
     """What was gained, slice by slice."""
     session = Session()
-    _, result = super_resolved(session)
-    session.viewer.layers.selection.active = result
+    super_resolved(session)
+    session.viewer.layers.selection.active = session.layer
     widget = session.open("Resolution")
     gain = child(widget, "gain")
     session.wait_until(gain.isEnabled)
