@@ -239,7 +239,7 @@ def test_the_current_view_is_a_region(viewer: Any, widget: Any, qtbot: Any) -> N
     _choose(widget, "Linear")
     viewer.dims.order = (1, 0, 2)  # XZ
     viewer.reset_view()
-    height, width = viewer.canvas.size
+    _, width = viewer.canvas.size
     viewer.scene.camera.zoom = width / 320  # 32 of 64 voxels are seen
     viewer.scene.camera.center = (0, 100 + 160, 30 + 160)
     widget.form.region.setCurrentText("Current view")

@@ -47,9 +47,9 @@ class LayerFeed(QObject):
             layer = viewer.add_image(array, name=name, metadata=metadata, **placed)
         else:
             layer.data = array
-            layer.metadata |= metadata
+            layer.metadata.update(metadata)  # in place: its setter empties what it is given
         self.layer: Image = layer
-        self._visible_change = False
+        self._is_neighbour_gone = False
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._refresh)
@@ -77,6 +77,11 @@ class LayerFeed(QObject):
 
     def _refresh(self) -> None:
         if self.is_shown:
+            if self._is_neighbour_gone:
+                # When the lowest image is deleted, napari 0.9.2 with Mesa crashes at the next
+                # refresh of the one above, unless its shader is made anew after a frame.
+                self.layer.events.colormap()
+                self._is_neighbour_gone = False
             self.layer.refresh(extent=False, thumbnail=False, highlight=False)
 
     def _is_on_screen(self, start: tuple[int, int, int], stop: tuple[int, int, int]) -> bool:
@@ -94,3 +99,6 @@ class LayerFeed(QObject):
         if event.value == self.layer:  # a proxy of it, in a docked widget
             self._timer.stop()
             self.removed.emit()
+        elif self.is_shown:
+            self._is_neighbour_gone = True
+            self._timer.start(_EVERY_2D_MS)

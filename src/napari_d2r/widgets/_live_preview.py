@@ -175,7 +175,7 @@ def _with_margin(ends: Ends, shape: tuple[int, int, int]) -> Ends:
     return z, y, x
 
 
-def _row_predictor(planned: Planned) -> LateralPredictor | None:
+def row_predictor(planned: Planned) -> LateralPredictor | None:
     """A network for single XZ and YZ slices: that of the plan, or its neighbour in the folder."""
     from napari_d2r.inference import LateralPredictor
 
@@ -210,7 +210,7 @@ def _restore(question: _Question, cancel: CancelToken) -> Iterator[Event]:
 
     torch.set_num_threads(preferences().num_threads)
     plan, (z, y, x) = question.planned.plan, question.ends
-    predictor = _row_predictor(question.planned)
+    predictor = row_predictor(question.planned)
     is_xy = z[1] - z[0] == 1
     try:
         if predictor is None or is_xy:

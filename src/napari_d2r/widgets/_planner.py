@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from napari_d2r.stages.super_resolve import SuperResolvePlan
 
 _SAMPLED_SLICES, _STEP = 8, 16
+_NO_MATTER = {"device", "max_memory_gb", "shard_seconds"}  # to the voxels of a result
 
 # The engine speaks to the command line; these are the same words for the form.
 _WORDS = {
@@ -125,7 +126,7 @@ def _store_for(wish: Wish, volume: Volume) -> Path:
 
 def _digest(wish: Wish, volume: Volume) -> str:
     """Of everything that shapes the result, with a few pixels in place of all."""
-    settings = wish.job.model_dump(mode="json", exclude={"device", "max_memory_gb"})
+    settings = wish.job.model_dump(mode="json", exclude=_NO_MATTER)
     facts = (settings, volume.shape, str(volume.dtype), tuple(wish.voxel_size), wish.box)
     digest = hashlib.sha256(repr(facts).encode())
     picks = np.linspace(0, volume.shape[0] - 1, _SAMPLED_SLICES).round().astype(int)
