@@ -366,3 +366,14 @@ def test_what_is_copied_does_what_the_form_does(
             assert expected in capsys.readouterr().out
         else:  # one of them is coarser, for which the command line has no words
             assert "copy this as Python" in child("status").text()
+
+
+def test_tab_goes_from_top_to_bottom(pair, widget, child, measured) -> None:
+    measured("gain")
+    chain, at = [], widget
+    while not chain or at is not widget:
+        chain.append(at.objectName())
+        at = at.nextInFocusChain()
+    wanted = ["question", "layer", "model", *EDGES, "crop", "gain", "copy", "table", "copy_table"]
+    places = [chain.index(name) for name in [*wanted, "save_csv", "export"]]
+    assert places == sorted(places)

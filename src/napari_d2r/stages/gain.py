@@ -100,7 +100,7 @@ def gain_stream(
     gap = resolve_gap(stack.voxel_size, resolve_factor(stack.voxel_size, factor))
     judged = _resolve(model, method, device, stack)
     yield Started("evaluate")
-    yield StageStarted("leave measured slices out")
+    yield StageStarted("Leaving measured slices out")
     limit = _MOST if max_edge is None else (max_edge,) * 3
     z, y, x = centred_box(stack.shape, limit)
     stored = stack.read(z, y, x)

@@ -89,6 +89,7 @@ class ResolutionForm(QWidget):
         _name(self.question, "question", "Question", "What is measured.")
         self.question.addTab(self._gain_tab(), "What did I gain?")
         self.question.addTab(self._fsc_tab(), "Two volumes (FSC)")
+        self.question.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
         self.question.setTabToolTip(GAIN, "One stack and a model; no reference is needed.")
         self.question.setTabToolTip(FSC, "A result and a reference, or two measurements.")
         self.voxel_size = VoxelSizeEdit()
