@@ -107,7 +107,7 @@ def test_cancel_keeps_blocks_and_resume_finishes_in_the_same_layer(
     _wait_blocks(widget, qtbot, 3)
     assert widget.view.run.text() == "Cancel"
     assert widget.view.progress.isVisible()
-    assert "of 9 shards" in widget.view.eta.text() and "left" in widget.view.eta.text()
+    assert "of 9 blocks" in widget.view.eta.text() and "left" in widget.view.eta.text()
     (layer,) = _results(viewer)
     assert layer.metadata[METADATA]["is_complete"] is False
 

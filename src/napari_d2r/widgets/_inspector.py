@@ -8,7 +8,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QLabel, QSizePolicy, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_d2r.errors import InputError
 from napari_d2r.inspection import Finding, Inspection, inspect_stream
@@ -16,23 +16,20 @@ from napari_d2r.jobs import CancelToken, Event, Progress
 from napari_d2r.volumes import VoxelSize
 from napari_d2r.widgets._latest import Latest
 from napari_d2r.widgets._layers import require_stack, volume_of, voxel_size_of
+from napari_d2r.widgets._wrapped_label import WrappedLabel
 
 _UNKNOWN = VoxelSize(1, 1, 1)
 _LEADS = {"blocks": "Must be solved first: ", "warning": "Warning: ", "note": "Note: "}
 _known: WeakKeyDictionary[Any, Inspection] = WeakKeyDictionary()
 
 
-class Inspector(QLabel):
+class Inspector(WrappedLabel):
     """The findings in words; ``inspected`` is emitted when they are there."""
 
     inspected = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setObjectName("findings")
-        self.setAccessibleName("What was noticed about the stack")
-        self.setWordWrap(True)
-        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        super().__init__("findings", "What was noticed about the stack", parent)
         self.inspection: Inspection | None = None
         self._latest = Latest("inspection", _inspect, self, delay_ms=200)
         self._latest.answered.connect(self._on_inspected)

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QSizePolicy, QWidget
+from qtpy.QtWidgets import QComboBox, QFileDialog, QWidget
 
 from napari_d2r.jobs import CancelToken, Event, Finished, Outcome
 from napari_d2r.widgets._latest import Latest
 from napari_d2r.widgets._models import model_list, models_changed
+from napari_d2r.widgets._wrapped_label import WrappedLabel
 
 _BUNDLED: dict[str, Any] = {"name": "Bundled model", "fields": {}, "note": ""}
 _BASELINES: list[dict[str, Any]] = [
@@ -43,11 +44,7 @@ class ModelChoice(QComboBox):
         )
         self.setMinimumContentsLength(12)
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.note = QLabel()
-        self.note.setObjectName("model_note")
-        self.note.setAccessibleName("About the model")
-        self.note.setWordWrap(True)
-        self.note.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        self.note = WrappedLabel("model_note", "About the model")
         self._entries: list[dict[str, Any]] = [_BUNDLED, *_BASELINES]
         self._current = _BUNDLED
         self._show_entries()

@@ -14,10 +14,8 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QFormLayout,
     QHBoxLayout,
-    QLabel,
     QLineEdit,
     QPushButton,
-    QSizePolicy,
     QSpinBox,
     QWidget,
 )
@@ -32,6 +30,7 @@ from napari_d2r.widgets._model_choice import ModelChoice
 from napari_d2r.widgets._preferences import preferences
 from napari_d2r.widgets._regions import RegionChoice
 from napari_d2r.widgets._voxel_size_edit import VoxelSizeEdit
+from napari_d2r.widgets._wrapped_label import WrappedLabel
 
 SHARD_SECONDS = 1.0  # of work per block: the screen should show something soon
 _SUFFIXES = {"OME-Zarr": ".ome.zarr", "TIFF": ".tif"}
@@ -113,7 +112,7 @@ class SuperResolveForm(QWidget):
         self.layer.setToolTip("The stack to sample finer along Z.")
         self.model = ModelChoice()
         self.voxel_size = VoxelSizeEdit()
-        self.voxel_size_note = _small_label("voxel_size_note", "Where the voxel size comes from")
+        self.voxel_size_note = WrappedLabel("voxel_size_note", "Where the voxel size comes from")
         self.target = _choice(
             "target",
             "Target",
@@ -156,9 +155,10 @@ class SuperResolveForm(QWidget):
         rows.addRow("Layer", self.layer)
         rows.addRow("Model", self.model)
         rows.addRow(self.model.note)
-        rows.addRow("Voxel (nm)", self.voxel_size)
+        rows.addRow("Voxel, nm", self.voxel_size)
         rows.addRow(self.voxel_size_note)
-        rows.addRow("Target", _row(self.target, self.factor))
+        rows.addRow("Target", self.target)
+        rows.addRow("Factor", self.factor)
         rows.addRow(self.keep_measured)
         rows.addRow("Region", self.region)
         rows.addRow("Save to", _row(self.save_to, self.browse))
@@ -295,15 +295,6 @@ def _choice(object_name: str, label: str, tip: str, items: list[str]) -> QComboB
     _name(box, object_name, label, tip)
     box.addItems(items)
     return box
-
-
-def _small_label(object_name: str, label: str) -> QLabel:
-    text = QLabel()
-    text.setObjectName(object_name)
-    text.setAccessibleName(label)
-    text.setWordWrap(True)
-    text.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
-    return text
 
 
 def _row(*widgets: QWidget) -> QWidget:

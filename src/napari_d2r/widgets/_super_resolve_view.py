@@ -8,11 +8,9 @@ from qtpy.QtGui import QAction
 from qtpy.QtWidgets import (
     QCheckBox,
     QHBoxLayout,
-    QLabel,
     QMenu,
     QProgressBar,
     QPushButton,
-    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -22,6 +20,7 @@ from napari_d2r.widgets._cache_row import CacheRow
 from napari_d2r.widgets._inspector import Inspector
 from napari_d2r.widgets._planner import Planned
 from napari_d2r.widgets._saver import SaveButton
+from napari_d2r.widgets._wrapped_label import WrappedLabel
 
 _PARTS = 1000
 
@@ -41,7 +40,7 @@ class SuperResolveView(QWidget):
             "(roll the axes with Ctrl+E)."
         )
         self.findings = Inspector()
-        self.plan = _text("plan", "What will happen")
+        self.plan = WrappedLabel("plan", "What will happen")
         self.run = _button("run", "Run", "Begin, stop, or go on where it was stopped.")
         self.start_over = _button(
             "start_over", "Start over", "Forget the finished blocks and begin again."
@@ -61,8 +60,8 @@ class SuperResolveView(QWidget):
         menu.addActions([self.copy_command, self.copy_python])
         self.copy.setMenu(menu)
         self.cache = CacheRow(viewer)
-        self.eta = _text("eta", "Time left")
-        self.status = _text("status", "Status")
+        self.eta = WrappedLabel("eta", "Time left")
+        self.status = WrappedLabel("status", "Status")
         column.addWidget(self.live_preview)
         column.addWidget(self.findings)
         column.addWidget(self.plan)
@@ -127,7 +126,8 @@ class SuperResolveView(QWidget):
         self.progress.setValue(round(_PARTS * told.done / max(told.total, 1)) if told else 0)
         words = [stage]
         if told is not None:
-            words.append(f"{told.done:g} of {told.total:g} {told.unit}")
+            unit = "blocks" if told.unit == "shards" else told.unit
+            words.append(f"{told.done:g} of {told.total:g} {unit}")
             if told.eta_s is not None:
                 words.append(f"about {_duration(told.eta_s)} left")
         self.eta.setText(", ".join(words))
@@ -165,15 +165,6 @@ def _duration(seconds: float) -> str:
 
 def _size(num_bytes: float) -> str:
     return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.0f} MB"
-
-
-def _text(object_name: str, label: str) -> QLabel:
-    text = QLabel()
-    text.setObjectName(object_name)
-    text.setAccessibleName(label)
-    text.setWordWrap(True)
-    text.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
-    return text
 
 
 def _button(object_name: str, text: str, tip: str) -> QPushButton:

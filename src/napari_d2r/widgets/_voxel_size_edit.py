@@ -14,6 +14,14 @@ from napari_d2r.widgets._layers import known_edges_of, voxel_size_of
 _UNKNOWN = 0.0  # shown as "?"; a voxel has no zero edge
 
 
+class _Edge(QDoubleSpinBox):
+    """As short as the number allows: three of them stand in a narrow dock."""
+
+    def textFromValue(self, value: float) -> str:
+        """Without zeros at the end."""
+        return f"{value:.7g}".replace(".", self.locale().decimalPoint())
+
+
 class VoxelSizeEdit(QWidget):
     """Emits ``changed`` when an edge changes; ``value`` is None until all three are known."""
 
@@ -28,7 +36,7 @@ class VoxelSizeEdit(QWidget):
         self.setStyleSheet("QDoubleSpinBox { min-width: 40px; }")
         self.edges = {}
         for axis in "zyx":
-            edge = QDoubleSpinBox()
+            edge = _Edge()
             edge.setObjectName(f"voxel_size_{axis}")
             edge.setAccessibleName(f"Voxel size along {axis} in nanometres")
             edge.setToolTip(f"Distance between voxels along {axis.upper()}, in nanometres.")
