@@ -47,7 +47,7 @@ def measured(qtbot, widget, click):
 
     def press(name: str):
         click(name)
-        qtbot.waitUntil(lambda: widget._runner is None, timeout=60_000)
+        qtbot.waitUntil(lambda: widget._runner is None, timeout=240_000)
         return widget.view.report
 
     return press
@@ -157,12 +157,12 @@ def test_curves_go_to_csv_clipboard_and_figure(
     rows = list(csv.DictReader((tmp_path / "curves.csv").read_text("utf-8").splitlines()))
     assert len(rows) == sum(len(curve.correlation) for _, _, curve in report.named_curves())
     click("export")
-    qtbot.waitUntil(lambda: widget._runner is None, timeout=60_000)
+    qtbot.waitUntil(lambda: widget._runner is None, timeout=240_000)
     assert (tmp_path / "figure.svg").read_bytes().startswith(b"<?xml")
     assert child("status").text() == "Saved figure.svg."
     assert widget.view.report is report
     click("export")
-    qtbot.waitUntil(lambda: widget._runner is None, timeout=60_000)
+    qtbot.waitUntil(lambda: widget._runner is None, timeout=240_000)
     assert "ends in .png, .pdf, .svg" in child("status").text()
     click("copy_table")
     lines = QApplication.clipboard().text().splitlines()

@@ -300,6 +300,7 @@ def _source_name(layer: Any) -> str:
 def _page() -> tuple[QWidget, QFormLayout]:
     page = QWidget()
     rows = QFormLayout(page)
+    rows.setContentsMargins(6, 6, 6, 6)
     rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
     return page, rows
 

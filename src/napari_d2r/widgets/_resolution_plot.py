@@ -143,6 +143,7 @@ class Legend(QWidget):
             words.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
             row = QHBoxLayout(entry)
             row.setContentsMargins(0, 0, 0, 0)
+            row.setSpacing(4)
             row.addWidget(swatch)
             row.addWidget(words, 1)
             self._grid.addWidget(entry, number // 2, number % 2)
@@ -176,7 +177,7 @@ class CorrelationPlot(QWidget):
                 plot.plot(frequency[1:], line.curve.half_bit[1:], pen=pen)
             plot.draw_line(frequency, line.curve.correlation, line.key)
         if any(line.has_half_bit for line in lines):
-            keys.append(Key("half-bit threshold", GREY))
+            keys.append(Key("half-bit", GREY))
         self.legend.show_keys(keys)
         if lines:
             last = max(float(line.curve.frequency_per_nm[-1]) for line in lines)
@@ -208,7 +209,7 @@ class SlicePlot(QWidget):
 
 
 MODEL = Key("model", BLUE, "o")
-LINEAR = Key("linear interpolation", GREY, "s", is_dashed=True)
+LINEAR = Key("linear", GREY, "s", is_dashed=True)
 
 
 def _stack(widget: QWidget, *parts: QWidget) -> None:
@@ -221,7 +222,7 @@ def _stack(widget: QWidget, *parts: QWidget) -> None:
 
 def _swatch(key: Key, ratio: float) -> QPixmap:
     """A piece of the line with its mark."""
-    width, height = 34, 14
+    width, height = 30, 14
     picture = QPixmap(round(width * ratio), round(height * ratio))
     picture.setDevicePixelRatio(ratio)
     picture.fill(Qt.GlobalColor.transparent)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari.utils.notifications import show_error, show_info, show_warning
+from qtpy.compat import isalive
 from qtpy.QtGui import QAction
 from qtpy.QtWidgets import (
     QApplication,
@@ -40,7 +42,7 @@ from napari_d2r.widgets._latest import start_kept
 from napari_d2r.widgets._resolution_form import FSCWish, GainWish, ResolutionForm
 from napari_d2r.widgets._resolution_text import as_command, as_python
 from napari_d2r.widgets._resolution_view import Report, ResolutionView
-from napari_d2r.widgets._runner import JobRunner
+from napari_d2r.widgets._runner import JobRunner, Work
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -122,13 +124,12 @@ class ResolutionWidget(QWidget):
         self._is_of_gain = isinstance(wish, GainWish)
         self._start(wish.work)
 
-    def _start(self, work: object) -> None:
+    def _start(self, work: Work) -> None:
         self.status.setText("")
         self.progress.setValue(0)
-        runner = self._runner = JobRunner(work)  # type: ignore[arg-type]
+        runner = self._runner = JobRunner(partial(_while_open, weakref.ref(self), work))
         runner.told.connect(self._on_told)
         runner.ended.connect(self._on_ended)
-        self.destroyed.connect(runner.cancel)  # its findings would have nowhere to go
         start_kept(runner, "resolution", self)
         self._show_state()
 
@@ -232,6 +233,17 @@ class ResolutionWidget(QWidget):
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(area)
+
+
+def _while_open(
+    owner: weakref.ref[ResolutionWidget], work: Work, cancel: CancelToken
+) -> Iterator[Event]:
+    """The work, for as long as there is a widget to show what it finds; in a thread."""
+    for event in work(cancel):
+        widget = owner()
+        if widget is None or not isalive(widget):
+            cancel.cancel()
+        yield event
 
 
 def _draw(report: Report, path: Path, cancel: CancelToken) -> Iterator[Event]:
