@@ -49,6 +49,11 @@ def test_controls_carry_titles_ranges_and_choices_of_the_schema(form: SchemaForm
     assert "Crops per step" in batch.toolTip()
     decay = form.findChild(QDoubleSpinBox, "prior.optimizer.ema_decay")
     assert decay.minimum() == 0 and 0.999999 < decay.maximum() < 1
+    steps = form.findChild(QSpinBox, "student.optimizer.max_steps")
+    form.set_values(load_preset("quick").model_dump(mode="json"))
+    assert steps.text() == "auto"
+    steps.setValue(1)
+    assert form.values()["student"]["optimizer"]["max_steps"] == 1
     solver = form.findChild(QComboBox, "targets.sampler.solver")
     assert [solver.itemText(i) for i in range(solver.count())][-1] == "dpm++"
     assert form.findChild(QGroupBox, "student").title() == "Stage III"

@@ -296,3 +296,14 @@ def test_every_control_has_a_name_and_is_in_the_docs(train: Any, add_stack: Any)
     names = {part.objectName() for part in controls if part.accessibleName()}
     assert {"layer", "project", "preset", "minutes", "factor", "run", "cancel", "plan"} <= names
     assert all(f"`{name}`" in page for name in names)
+
+    first = ui.widget.form.layer
+    order, part = ["layer"], first.nextInFocusChain()
+    while part is not first:
+        if part.objectName() in names and part.focusPolicy() & Qt.FocusPolicy.TabFocus:
+            order.append(part.objectName())
+        part = part.nextInFocusChain()
+    assert order == [
+        *("layer", "voxel_size_z", "voxel_size_y", "voxel_size_x", "project", "browse", "preset"),
+        *("minutes", "factor", "run", "cancel", "start_over", "copy", "log"),
+    ]

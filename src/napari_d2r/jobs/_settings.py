@@ -39,9 +39,13 @@ class OptimizerSettings(FrozenModel):
     patience: int = Field(5, ge=1, title="Patience", description="Validations before halving.")
     warmup_steps: int = Field(50, ge=1, title="Warm-up steps")
     weight_decay: float = Field(0.0, ge=0, title="Weight decay")
-    ema_decay: float = Field(0.995, ge=0, lt=1, title="Averaging of weights")
-    clip_norm: float = Field(1.0, gt=0, title="Gradient norm limit")
-    validate_every: int = Field(150, ge=1, title="Steps between validations")
+    ema_decay: float = Field(
+        0.995, ge=0, lt=1, title="Averaging", description="Of weights, step by step."
+    )
+    clip_norm: float = Field(1.0, gt=0, title="Gradient limit", description="Of its norm.")
+    validate_every: int = Field(
+        150, ge=1, title="Validate every", description="Steps between validations."
+    )
 
 
 class LossSettings(FrozenModel):

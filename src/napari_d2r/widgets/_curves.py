@@ -14,7 +14,7 @@ from napari_d2r.jobs import TRAINING_LOSS, VALIDATION_GAIN
 from napari_d2r.widgets._training_record import Curve, decimated
 
 _MOST_POINTS = 2000
-_HEIGHT = 170
+_HEIGHT = 190
 _SHOWN = (TRAINING_LOSS, VALIDATION_GAIN)
 # One look for each stage; colours are 3:1 at least on both themes, and style and symbol differ.
 _COLOURS = ("#c4612a", "#3c8f3c", "#3a80c0")
@@ -32,8 +32,8 @@ class CurvesView(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(2)
-        self.loss = _plot("loss_curves", "training loss")
-        self.gain = _plot("gain_curves", "gain over linear, dB")
+        self.loss = _plot("loss_curves", "training loss", (-6, 6))
+        self.gain = _plot("gain_curves", "gain over linear, dB", (-6, -6))
         self.loss.setLogMode(y=True)
         self.loss.setToolTip("Lower is better; noisy, because every step sees other crops.")
         self.gain.setToolTip(
@@ -71,7 +71,8 @@ class CurvesView(QWidget):
         marks: dict[str, Any] = {}
         if not curve.is_loss:
             marks = {"symbol": _SYMBOLS[stage], "symbolBrush": colour, "symbolPen": colour}
-        return plot.plot(pen=pen, name=_NAMES[stage], symbolSize=7, **marks)
+            marks["symbolSize"] = 7
+        return plot.plot(pen=pen, name=_NAMES[stage], **marks)
 
     def _paint(self) -> None:
         """Axes and words in the colour of the text around them."""
@@ -90,16 +91,18 @@ class CurvesView(QWidget):
                 label.setText(label.text, color=colour)
 
 
-def _plot(name: str, label: str) -> Any:
+def _plot(name: str, label: str, legend: tuple[int, int]) -> Any:
     plot = pyqtgraph.PlotWidget(background=None)
     plot.setObjectName(name)
     plot.setAccessibleName(label)
-    plot.setMinimumHeight(_HEIGHT)
+    plot.setFixedHeight(_HEIGHT)
     plot.setLabel("left", label)
     plot.setLabel("bottom", "step")
+    for side in ("left", "bottom"):
+        plot.getAxis(side).enableAutoSIPrefix(False)
     plot.setMouseEnabled(x=False, y=False)  # the wheel scrolls the dock
     plot.setMenuEnabled(False)
     plot.hideButtons()
-    plot.addLegend(offset=(-6, 6), labelTextSize="8pt")
+    plot.addLegend(offset=legend, labelTextSize="8pt")
     plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)
     return plot

@@ -7,6 +7,7 @@ from qtpy.QtGui import QValidator, QWheelEvent
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QSpinBox
 
 _DIGITS = 12
+_LEAST_WIDTH = 76
 
 
 class IntegerBox(QSpinBox):
@@ -14,6 +15,7 @@ class IntegerBox(QSpinBox):
 
     def __init__(self) -> None:
         super().__init__()
+        self.setMinimumWidth(_LEAST_WIDTH)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setKeyboardTracking(False)
 
@@ -28,6 +30,7 @@ class NumberBox(QDoubleSpinBox):
     def __init__(self) -> None:
         super().__init__()
         self.setDecimals(_DIGITS)
+        self.setMinimumWidth(_LEAST_WIDTH)
         self.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setKeyboardTracking(False)
@@ -70,7 +73,7 @@ class ChoiceBox(QComboBox):
         super().__init__()
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.setMinimumContentsLength(8)
+        self.setMinimumContentsLength(6)
 
     def wheelEvent(self, event: QWheelEvent) -> None:
         """Leave the wheel to the scroll area unless this box was clicked."""

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QRect, QSize, Qt
-from qtpy.QtGui import QImage, QPainter, QPaintEvent
+from qtpy.QtGui import QImage, QPainter, QPaintEvent, QResizeEvent
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
-_GAP, _HEIGHT = 4, 150
+_GAP, _MOST_HEIGHT = 4, 180
 
 
 class PicturesView(QWidget):
@@ -37,11 +37,21 @@ class PicturesView(QWidget):
             "as it should be."
         )
         self.setVisible(bool(pictures))
+        self._fit()
         self.update()
 
-    def sizeHint(self) -> QSize:
-        """Any width, a fixed height."""
-        return QSize(240, _HEIGHT)
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """As high as square pictures of this width need."""
+        super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
+        square = self._column_width()
+        self.setFixedHeight(min(square, _MOST_HEIGHT) + self.fontMetrics().height() + 2)
+
+    def _column_width(self) -> int:
+        count = max(1, len(self._images))
+        return int((self.width() - _GAP * (count - 1)) // count)
 
     def paintEvent(self, event: QPaintEvent) -> None:
         """Each picture as large as its column allows, its name above it."""
@@ -50,8 +60,7 @@ class PicturesView(QWidget):
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform, False)
         painter.setPen(self.palette().color(self.foregroundRole()))
-        line, count = painter.fontMetrics().height(), len(self._images)
-        width = (self.width() - _GAP * (count - 1)) // count
+        line, width = painter.fontMetrics().height(), self._column_width()
         for column, (name, image) in enumerate(self._images.items()):
             left = column * (width + _GAP)
             painter.drawText(QRect(left, 0, width, line), Qt.AlignmentFlag.AlignLeft, name)

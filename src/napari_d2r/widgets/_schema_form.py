@@ -13,7 +13,6 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QFormLayout,
     QGroupBox,
-    QHBoxLayout,
     QLineEdit,
     QVBoxLayout,
     QWidget,
@@ -25,7 +24,7 @@ from napari_d2r.widgets._number_box import ChoiceBox, IntegerBox, NumberBox
 _MOST_INTEGER = 2**31 - 1
 _MOST_NUMBER = 1e12
 _LEAST_STEP = 1e-12  # between an exclusive limit and the first number that is allowed
-_AUTOMATIC = "automatic"
+_AUTOMATIC = "auto"
 
 Schema = Mapping[str, Any]
 
@@ -106,7 +105,8 @@ class _Builder:
         """A field for each property, in rows."""
         layout = QFormLayout()
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
+        # Rows that wrap change their height with the width, which folded parts do not follow.
+        layout.setRowWrapPolicy(QFormLayout.RowWrapPolicy.DontWrapRows)
         layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         fields = {}
         for name, schema in properties.items():
@@ -125,9 +125,9 @@ class _Builder:
         inner |= {key: schema[key] for key in ("title", "description") if key in schema}
         if "properties" in inner:
             return self._group(inner, path, is_optional)
-        field = self._control(inner)
+        field = self._control(inner, is_optional)
         self._name(field, inner, path)
-        return _Optional(field, inner, path, self._on_change) if is_optional else field
+        return field
 
     def _resolved(self, schema: Schema) -> Schema:
         found: Schema = (schema.get("allOf") or [schema])[0]
@@ -142,29 +142,32 @@ class _Builder:
         box.setAccessibleName(schema.get("title", path))
         box.setToolTip(_rich(schema.get("description", "")))
         column = QVBoxLayout(box)
-        column.setContentsMargins(6, 2, 2, 2)
+        column.setContentsMargins(4, 2, 0, 2)
         column.addLayout(layout)
         if is_optional:
             box.setCheckable(True)
             box.toggled.connect(self._on_change)
         return _Group(box, fields, is_optional)
 
-    def _control(self, schema: Schema) -> Field:
-        if "enum" in schema:
-            return _Choice(schema["enum"], self._on_change)
+    def _control(self, schema: Schema, is_optional: bool) -> Field:
         match schema.get("type"):
+            case "integer":
+                return _Integer(schema, is_optional, self._on_change)
+            case "number":
+                return _Number(schema, is_optional, self._on_change)
+            case kind if is_optional:
+                raise TypeError(f"no control for {kind} or None")
             case "boolean":
                 return _Tick(self._on_change)
-            case "integer":
-                return _Integer(schema, self._on_change)
-            case "number":
-                return _Number(schema, self._on_change)
             case "object":
                 return _Text(self._on_change, is_yaml=True)
+        if "enum" in schema:
+            return _Choice(schema["enum"], self._on_change)
         return _Text(self._on_change)
 
     def _name(self, field: Field, schema: Schema, path: str) -> None:
-        title, description = schema.get("title", path), schema.get("description", "")
+        title = schema.get("title", path)
+        description = schema.get("description", "").replace("None:", f"{_AUTOMATIC}:")
         field.widget.setObjectName(path)
         field.widget.setAccessibleName(title)
         field.widget.setAccessibleDescription(description)
@@ -189,32 +192,6 @@ class _Group:
         for name, field in self._fields.items():
             if value is not None and name in value:
                 field.set(value[name])
-
-
-class _Optional:
-    """A control that may be left to the program."""
-
-    def __init__(self, field: Field, schema: Schema, path: str, on_change: Any) -> None:
-        self._field = field
-        self.widget = QWidget()
-        row = QHBoxLayout(self.widget)
-        row.setContentsMargins(0, 0, 0, 0)
-        self._automatic = QCheckBox(_AUTOMATIC)
-        self._automatic.setObjectName(f"{path}.automatic")
-        self._automatic.setAccessibleName(f"{schema.get('title', path)}: {_AUTOMATIC}")
-        self._automatic.setToolTip(_rich(schema.get("description", "")))
-        self._automatic.toggled.connect(field.widget.setDisabled)
-        self._automatic.toggled.connect(on_change)
-        row.addWidget(self._automatic)
-        row.addWidget(field.widget, 1)
-
-    def get(self) -> Any:
-        return None if self._automatic.isChecked() else self._field.get()
-
-    def set(self, value: Any) -> None:
-        self._automatic.setChecked(value is None)
-        if value is not None:
-            self._field.set(value)
 
 
 class _Choice:
@@ -243,33 +220,43 @@ class _Tick:
 
 
 class _Integer:
-    def __init__(self, schema: Schema, on_change: Any) -> None:
-        self.widget = IntegerBox()
+    """A whole number; where it may be left to the program, "auto" stands below the smallest."""
+
+    def __init__(self, schema: Schema, is_optional: bool, on_change: Any) -> None:
+        self.widget, self._is_optional = IntegerBox(), is_optional
         low = schema.get("minimum", schema.get("exclusiveMinimum", -_MOST_INTEGER - 1) + 1)
         high = schema.get("maximum", schema.get("exclusiveMaximum", _MOST_INTEGER + 1) - 1)
-        self.widget.setRange(low, high)
+        self._none = low - 1
+        self.widget.setRange(self._none if is_optional else low, high)
+        self.widget.setSpecialValueText(_AUTOMATIC if is_optional else "")
         self.widget.valueChanged.connect(on_change)
 
-    def get(self) -> int:
-        return int(self.widget.value())
+    def get(self) -> int | None:
+        value = int(self.widget.value())
+        return None if self._is_optional and value == self._none else value
 
     def set(self, value: Any) -> None:
-        self.widget.setValue(value)
+        self.widget.setValue(self._none if value is None else value)
 
 
 class _Number:
-    def __init__(self, schema: Schema, on_change: Any) -> None:
-        self.widget = NumberBox()
+    """A number; where it may be left to the program, "auto" stands below the smallest."""
+
+    def __init__(self, schema: Schema, is_optional: bool, on_change: Any) -> None:
+        self.widget, self._is_optional = NumberBox(), is_optional
         low = schema.get("minimum", schema.get("exclusiveMinimum", -_MOST_NUMBER) + _LEAST_STEP)
         high = schema.get("maximum", schema.get("exclusiveMaximum", _MOST_NUMBER) - _LEAST_STEP)
-        self.widget.setRange(low, high)
+        self._none = schema.get("exclusiveMinimum", low - 1)
+        self.widget.setRange(self._none if is_optional else low, high)
+        self.widget.setSpecialValueText(_AUTOMATIC if is_optional else "")
         self.widget.valueChanged.connect(on_change)
 
-    def get(self) -> float:
-        return float(self.widget.value())
+    def get(self) -> float | None:
+        value = float(self.widget.value())
+        return None if self._is_optional and value == self._none else value
 
     def set(self, value: Any) -> None:
-        self.widget.setValue(value)
+        self.widget.setValue(self._none if value is None else value)
 
 
 class _Text:

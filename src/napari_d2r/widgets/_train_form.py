@@ -169,6 +169,8 @@ class TrainForm(QWidget):
         self.folded.toggleButton().setAccessibleName("Advanced settings")
         self.folded.addWidget(self.advanced)
         self.folded.setDuration(0)
+        for part in (self.folded, self.folded.content()):
+            part.layout().setContentsMargins(0, 0, 0, 0)  # a dock is narrow
 
     def _lay_out(self, rows: QFormLayout) -> None:
         folder = QWidget()
@@ -178,7 +180,10 @@ class TrainForm(QWidget):
         row.addWidget(self.browse)
         folder.setFocusProxy(self.project)
         rows.addRow("&Layer", self.layer)
-        rows.addRow("Voxel (nm)", self.voxel_size)
+        label = QLabel("Voxel size in nm")
+        label.setBuddy(self.voxel_size.edges["z"])
+        rows.addRow(label)  # a row of its own: three numbers need the width of the dock
+        rows.addRow(self.voxel_size)
         rows.addRow(self.voxel_size_note)
         rows.addRow("Project", folder)
         rows.addRow("Preset", self.preset)

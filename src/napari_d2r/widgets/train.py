@@ -57,6 +57,7 @@ class TrainWidget(QWidget):
     def _lay_out(self) -> None:
         inner = QWidget()
         column = QVBoxLayout(inner)
+        column.setContentsMargins(4, 4, 4, 4)
         column.addWidget(self.form)
         column.addWidget(self.view)
         column.addStretch()
