@@ -213,6 +213,8 @@ class ResolutionForm(QWidget):
             choice.activated.connect(self._on_chosen)
         self.question.currentChanged.connect(self._on_layer)
         self._viewer.layers.events.inserted.connect(self._suggest_pair)
+        for edge in self.voxel_size.edges.values():
+            edge.valueChanged.connect(self._on_chosen)  # not when it is read from a layer
         for signal in (self.voxel_size.changed, self.crop.valueChanged, self.model.changed):
             signal.connect(self._tell)
 
@@ -266,7 +268,7 @@ class ResolutionForm(QWidget):
         self.voxel_size_note.setText(text)
 
     _asked: Any = None  # the layer whose voxel size is shown
-    _has_chosen = False  # whether the user has chosen volumes
+    _has_chosen = False  # whether the user has chosen volumes, or entered their voxel size
 
     def _known_size(self, layer: Any) -> VoxelSize:
         size = self.voxel_size.value if layer == self._asked else voxel_size_of(layer)
