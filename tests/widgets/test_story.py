@@ -68,14 +68,15 @@ def test_from_the_sample_to_a_saved_and_reopened_result(
     assert np.array_equal(np.asarray(result.data[::8]), np.asarray(stack.data))
 
     compare = open_widget("Compare")
-    shown = [control(compare, f"layer_{n}").layer.name for n in (1, 2)]
-    assert shown == [stack.name, result.name]
+    choices = [control(compare, f"layer_{n}") for n in (1, 2, 3)]
+    wanted = [stack.name, result.name, truth.name]
+    qtbot.waitUntil(lambda: [one.currentText() for one in choices] == wanted, timeout=5000)
     viewer.dims.set_point(0, 4 * 10.0)
     status = control(compare, "position")
     qtbot.waitUntil(lambda: "z 40" in status.text(), timeout=5000)
 
     resolution = open_widget("Resolution")
-    control(resolution, "gain_layer").choose(stack)
+    control(resolution, "layer").choose(stack)
     qtbot.mouseClick(control(resolution, "gain"), Qt.MouseButton.LeftButton)
     sentence = control(resolution, "status")
     qtbot.waitUntil(lambda: "dB" in sentence.text(), timeout=90000)
