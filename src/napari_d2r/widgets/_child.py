@@ -16,7 +16,7 @@ import psutil
 from qtpy.QtCore import QObject, QProcess, QProcessEnvironment, Signal
 
 from napari_d2r.errors import InputError
-from napari_d2r.jobs import Event, Failed, Finished, decode
+from napari_d2r.jobs import Event, Failed, Finished, Outcome, decode
 
 logger = logging.getLogger(__name__)
 
@@ -126,6 +126,8 @@ class JobChild(QObject):
     def _tell(self, event: Event) -> None:
         self._has_last_event |= isinstance(event, (Finished, Failed))
         self.told.emit(event)
+        if isinstance(event, Finished) and event.outcome is Outcome.CANCELLED:
+            self._process.kill()  # its state is saved; unloading itself would take a second
 
     def _on_finished(self, code: int, status: QProcess.ExitStatus) -> None:
         self._read()
