@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("napari")
+from qtpy.compat import isalive
 from qtpy.QtCore import QObject, QThread
 from qtpy.QtWidgets import QDockWidget, QMainWindow, QWidget
 
@@ -166,3 +167,24 @@ def test_growing_array_reads_what_was_taken_and_large_ones_the_store(tmp_path: A
     growing.take_all()
     assert np.array_equal(growing, stored[:])
     assert np.array_equal(growing[:, 15], stored[:, 15])
+
+
+def test_what_a_closed_dock_left_behind_hears_nothing(
+    viewer: Any, open_widget: Any, add_stack: Any, qtbot: Any
+) -> None:
+    """Qt deletes the widgets at once; Python may hold them for long, and napari calls them."""
+    from napari_d2r.widgets._models import models_changed
+
+    add_stack()
+    held = [open_widget(name) for name in ("Super-resolve", "Train", "Compare", "Resolution")]
+    for widget in held:
+        viewer.window.remove_dock_widget(widget)
+        widget.deleteLater()
+    qtbot.waitUntil(lambda: not any(isalive(widget) for widget in held), timeout=5000)
+    models_changed.emit()
+    again = add_stack(name="another")
+    again.name = "renamed"
+    viewer.dims.order = (1, 0, 2)
+    viewer.scene.camera.zoom *= 1.5
+    viewer.layers.move(0, 2)
+    viewer.layers.remove(again)

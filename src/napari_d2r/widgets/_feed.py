@@ -8,6 +8,8 @@ import numpy as np
 from napari.layers import Image
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from napari_d2r.widgets._alive import while_alive
+
 _EVERY_2D_MS, _EVERY_3D_MS = 500, 3000  # a 3D refresh uploads the whole texture again
 
 
@@ -95,6 +97,7 @@ class LayerFeed(QObject):
             for axis, (low, high) in enumerate(zip(start, stop, strict=True))
         )
 
+    @while_alive
     def _on_removed(self, event: Any) -> None:
         if event.value == self.layer:  # a proxy of it, in a docked widget
             self._timer.stop()

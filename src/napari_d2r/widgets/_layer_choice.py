@@ -8,6 +8,7 @@ from napari.layers import Image
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QWidget
 
+from napari_d2r.widgets._alive import while_alive
 from napari_d2r.widgets._layers import METADATA, PREVIEW
 
 
@@ -47,6 +48,7 @@ class LayerChoice(QComboBox):
         if layer in self._layers:
             self.setCurrentIndex(self._layers.index(layer))
 
+    @while_alive
     def refill(self, event: Any = None) -> None:
         """Read the layer list again; the choice stays where it can."""
         images = [
@@ -78,6 +80,7 @@ class LayerChoice(QComboBox):
     def _on_index(self, index: int) -> None:
         self._set(self._layers[index] if 0 <= index < len(self._layers) else None)
 
+    @while_alive
     def _on_renamed(self, event: Any) -> None:
         for index, layer in enumerate(self._layers):
             if layer is not None:

@@ -14,6 +14,7 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QWidget
 
 from napari_d2r.jobs import CancelToken, Event, Finished, Outcome
+from napari_d2r.widgets._alive import while_alive
 from napari_d2r.widgets._latest import Latest
 from napari_d2r.widgets._layers import METADATA, PREVIEW, placement
 from napari_d2r.widgets._planner import Planned
@@ -87,6 +88,7 @@ class LivePreview(QObject):
         dims, camera = self._viewer.dims.events, self._viewer.scene.camera.events
         return dims.point, dims.order, dims.ndisplay, camera.center, camera.zoom
 
+    @while_alive
     def _follow(self, event: Any = None) -> None:
         planned = self._planned
         if planned is None or planned.wish.layer not in self._viewer.layers:
@@ -123,6 +125,7 @@ class LivePreview(QObject):
         self._asked = None
         self.failed.emit(sentence)
 
+    @while_alive
     def _on_removed(self, event: Any) -> None:
         if event.value == self.layer:  # a proxy of it, in a docked widget
             self.layer = None

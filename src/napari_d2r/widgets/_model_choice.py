@@ -10,6 +10,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QWidget
 
 from napari_d2r.jobs import CancelToken, Event, Finished, Outcome
+from napari_d2r.widgets._alive import while_alive
 from napari_d2r.widgets._latest import Latest
 from napari_d2r.widgets._models import model_list, models_changed
 from napari_d2r.widgets._wrapped_label import WrappedLabel
@@ -64,6 +65,7 @@ class ModelChoice(QComboBox):
         """What the list calls the chosen one."""
         return str(self._current["name"])
 
+    @while_alive
     def refill(self) -> None:
         """Read the list of models again."""
         self._reader.ask(object())

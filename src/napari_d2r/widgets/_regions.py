@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QComboBox, QWidget
 
 from napari_d2r.errors import InputError
 from napari_d2r.volumes import MIN_SLICES
+from napari_d2r.widgets._alive import while_alive
 from napari_d2r.widgets._layers import Box, finest_data
 
 _MIN_PIXELS = 16
@@ -66,6 +67,7 @@ class RegionChoice(QComboBox):
         )
         return _box(low, high, finest_data(layer).shape)
 
+    @while_alive
     def _refill(self, event: Any = None) -> None:
         chosen = self._items[max(0, self.currentIndex())]
         shapes = [layer for layer in self._viewer.layers if isinstance(layer, Shapes)]
@@ -83,10 +85,12 @@ class RegionChoice(QComboBox):
         if chosen not in self._items:
             self.changed.emit()
 
+    @while_alive
     def _on_drawn(self, event: Any = None) -> None:
         if isinstance(self._items[self.currentIndex()], Shapes):
             self.changed.emit()
 
+    @while_alive
     def _on_moved(self, event: Any = None) -> None:
         if self._items[self.currentIndex()] == _VIEW:
             self.changed.emit()
