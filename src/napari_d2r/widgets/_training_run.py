@@ -252,7 +252,7 @@ class TrainingRun(QObject):
             self.message = _gains(record.result or {}, self.planned.model_folder)
             self.state = "completed"
             models_changed.emit()
-        elif record.failure is not None and self._stop_as is None:
+        elif record.failure is not None:
             self.message, self.state = self._why(record.failure), "failed"
         else:
             self.state = self._stop_as or "cancelled"
