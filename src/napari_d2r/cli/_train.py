@@ -30,6 +30,13 @@ def add_train(add: AddParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="override a field"
     )
+    parser.add_argument(
+        "--from",
+        dest="start_from",
+        type=Path,
+        metavar="MODEL",
+        help="adapt a model: bundled, or a folder; default: from scratch",
+    )
     parser.add_argument("--factor", type=float, help="axial factor R; default: isotropic voxels")
     add_reading(parser)
     add_running(parser)
@@ -50,7 +57,9 @@ def run_train_command(
         job = TrainJob.from_yaml(text_of(arguments.job), str(arguments.job))
     else:
         job = load_preset(arguments.preset)
-    job = TrainJob.checked(job.override(arguments.set).model_dump() | given(arguments, "factor"))
+    job = TrainJob.checked(
+        job.override(arguments.set).model_dump() | given(arguments, "factor", "start_from")
+    )
     keep = {"resume": arguments.resume, "overwrite": arguments.overwrite}
     plan = resolve_train(job, open_stack(arguments.stack, arguments), arguments.folder, **keep)
     report: dict[str, Any] = {

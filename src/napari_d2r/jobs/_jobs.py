@@ -83,6 +83,11 @@ class TrainJob(Job):
     max_voxels: int = Field(
         200_000_000, ge=100_000, title="Training voxels", description="More are cropped centrally."
     )
+    start_from: Path | None = Field(
+        None,
+        title="Start from",
+        description="None: from scratch. Else bundled, or the folder of a model to adapt.",
+    )
     prior: PriorSettings | None = Field(PriorSettings(), title="Stage I")
     targets: TargetSettings = Field(TargetSettings(), title="Stage II")
     student: StudentSettings | None = Field(StudentSettings(), title="Stage III")

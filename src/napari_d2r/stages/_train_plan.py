@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from napari_d2r.checkpoints import load_card, load_index, model_folder
 from napari_d2r.errors import InputError
-from napari_d2r.jobs import NetworkSettings, TrainJob
+from napari_d2r.jobs import NetworkSettings, PriorSettings, StudentSettings, TrainJob
 from napari_d2r.models import ARCHITECTURES, Contract, architecture_named, build_network
 from napari_d2r.stages._device import resolve_device
 from napari_d2r.volumes import MAX_FACTOR, Volume, centred_box, resolve_factor, resolve_gap
@@ -31,6 +33,7 @@ class TrainPlan:
     box: tuple[slice, ...]  # the part of the stack that is learned from
     device: torch.device
     warnings: tuple[str, ...]
+    learned: Mapping[str, Path]  # by role: models whose weights are the start
 
     def lines(self) -> tuple[str, ...]:
         """The plan in words, for ``--dry-run`` and the top of a run."""
@@ -74,6 +77,7 @@ def resolve_train(
             f"{gap:g} needs at least {3 * math.ceil(gap) + 1} on both axes."
         )
     _check_folder(folder, resume, overwrite)
+    job, learned = _with_learned_networks(job)
     if job.prior is None and job.student is None:
         raise InputError("There is nothing to train: prior and student are both switched off.")
     if job.prior is not None:
@@ -103,7 +107,28 @@ def resolve_train(
     if any(s.stop - s.start < length for s, length in zip(box, volume.shape, strict=True)):
         warnings.append("The stack is larger than the training needs; its centre is used.")
     device = resolve_device(job.device)
-    return TrainPlan(job, volume, folder, factor, gap, box, device, tuple(warnings))
+    return TrainPlan(job, volume, folder, factor, gap, box, device, tuple(warnings), learned)
+
+
+def _with_learned_networks(job: TrainJob) -> tuple[TrainJob, dict[str, Path]]:
+    """A job that adapts models has their networks."""
+    if job.start_from is None:
+        return job, {}
+    folder, learned = model_folder(job.start_from), {}
+    changes: dict[str, PriorSettings | StudentSettings] = {}
+    for role in ("prior", "student"):
+        settings: PriorSettings | StudentSettings | None = getattr(job, role)
+        if settings is None:
+            continue
+        card, learned[role] = load_card(folder / role if load_index(folder) else folder)
+        if card.role != role:
+            raise InputError(
+                f"{folder} holds a {card.role} and no {role}; start from a folder with both, such "
+                "as the bundled model, or switch that stage off."
+            )
+        network = NetworkSettings(architecture=card.architecture, options=card.options)
+        changes[role] = settings.model_copy(update={"network": network})
+    return job.model_copy(update=changes), learned
 
 
 def unwritable(folder: Path) -> str:

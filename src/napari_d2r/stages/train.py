@@ -22,7 +22,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from napari_d2r.checkpoints import HaloCard, ModelCard, ModelIndex, save_index, save_model
+from napari_d2r.checkpoints import (
+    HaloCard,
+    ModelCard,
+    ModelIndex,
+    load_card,
+    load_model,
+    save_index,
+    save_model,
+)
 from napari_d2r.errors import InputError
 from napari_d2r.inference import (
     AxialPredictor,
@@ -155,7 +163,7 @@ class _Training:
         count = (prior is not None) + 2 * (student is not None)
         if prior is not None:
             yield StageStarted("stage I: learn from lateral slices", 1, count)
-            network = self._new_network(prior)
+            network = self._new_network("prior", prior)
             result = yield from self._fit("prior", network, self._prior_task(prior), prior)
             if result is None:
                 return
@@ -164,7 +172,7 @@ class _Training:
             yield StageStarted("stage II: build the pseudo-HR volume", count - 1, count)
             pseudo_hr, measured = yield from self._targets(self.job.targets)
             yield StageStarted("stage III: distil into a fast network", count, count)
-            network = self._new_network(student)
+            network = self._new_network("student", student)
             task = SequenceTask(pseudo_hr, measured, self.plan.gap, student)
             result = yield from self._fit("student", network, task, student)
             if result is None:
@@ -186,8 +194,10 @@ class _Training:
         (self.work / JOB).replace(folder / JOB)  # the last: it says that all is there
         shutil.rmtree(self.work, ignore_errors=True)  # somebody may look at the pseudo-HR volume
 
-    def _new_network(self, settings: PriorSettings | StudentSettings) -> nn.Module:
+    def _new_network(self, role: str, settings: PriorSettings | StudentSettings) -> nn.Module:
         torch.manual_seed(self.job.seed)
+        if role in self.plan.learned:
+            return load_model(self.plan.learned[role]).network
         return build_network(settings.network.architecture, settings.network.options)
 
     def _prior_task(self, settings: PriorSettings) -> Task:
@@ -324,5 +334,7 @@ def _identity(plan: TrainPlan, stored: NDArray[np.generic]) -> str:
     settings = plan.job.model_copy(update={"max_minutes": None, "device": "auto"}).to_yaml()
     digest = hashlib.sha256(settings.encode())
     digest.update(f"{plan.gap} {stored.shape} {stored.dtype}".encode())
+    for folder in plan.learned.values():
+        digest.update(load_card(folder)[0].weights_sha256.encode())
     digest.update(np.ascontiguousarray(stored).tobytes())
     return digest.hexdigest()
