@@ -175,6 +175,24 @@ def test_a_layer_in_pixels_is_not_saved_as_if_it_had_a_size(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_transform_is_kept_or_refused(tmp_path):
+    pytest.importorskip("napari")
+    values, path = make_phantom((20, 40, 40)), str(tmp_path / "a.ome.zarr")
+    moved = np.eye(4)
+    moved[:3, 3] = (0.5, 0, 0.25)
+    _npe2.write_ome_zarr(path, values, META | {"affine": moved})
+    assert open_source(path).origin == pytest.approx((1500, 80, 250))
+    turned = [[1, 0, 0], [0, 0, 1], [0, -1, 0]]
+    for lost in (
+        {"affine": np.diag([2, 1, 1, 1])},
+        {"rotate": turned},
+        {"shear": [0, 0.1, 0]},
+        {"scale": (0.05, -0.008, 0.0075)},
+    ):
+        with pytest.raises(D2RError, match="reset its transform"):
+            _npe2.write_ome_zarr(path, values, META | lost)
+
+
 def test_phantom_comes_with_its_truth_hidden(told):
     (truth, hidden, _), (stack, shown, _) = _npe2.phantom()
     assert (hidden["visible"], shown["visible"]) == (False, True)

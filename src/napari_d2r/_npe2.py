@@ -234,8 +234,17 @@ def _volume(data: Any, meta: dict[str, Any]) -> tuple[Volume, tuple[float, ...]]
             f"{name} is in pixels, so its voxel size would be lost; enter it in the Super-resolve "
             "widget, or save with napari's own writer."
         )
-    edges = [abs(float(s)) * (u or 1.0) for s, u in zip(meta["scale"], units, strict=True)]
-    origin = [float(t) * (u or 1.0) for t, u in zip(meta["translate"], units, strict=True)]
+    affine = np.asarray(meta.get("affine", np.eye(4)), float)
+    linear = [affine[:3, :3], np.asarray(meta.get("rotate", np.eye(3)), float)]
+    is_turned = any(not np.allclose(part, np.eye(3)) for part in linear)
+    if is_turned or np.any(meta.get("shear", 0)) or min(meta["scale"]) <= 0:
+        raise InputError(
+            f"{name} is rotated, sheared, mirrored or scaled by its affine, which would be lost; "
+            "reset its transform, or save with napari's own writer."
+        )
+    edges = [float(s) * (u or 1.0) for s, u in zip(meta["scale"], units, strict=True)]
+    first = np.asarray(meta["translate"], float) + affine[:3, 3]
+    origin = [float(t) * (u or 1.0) for t, u in zip(first, units, strict=True)]
     return Volume(data, VoxelSize(*edges), name), tuple(origin)
 
 

@@ -72,6 +72,7 @@ def test_a_grid_that_is_no_finer_is_refused(factor):
     [
         (VoxelSize(80, 10, 10), 8.0),
         (VoxelSize(40, 10.0001, 10.0001), 4.0),  # rounding in a file is not a real factor
+        (VoxelSize(40, 3.333, 3.333), 12.0),
         (VoxelSize(30, 11, 11), 30 / 11),
         (VoxelSize(40, 10, 5), 8.0),  # against the finer lateral axis
     ],

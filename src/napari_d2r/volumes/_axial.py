@@ -75,7 +75,7 @@ def resolve_factor(voxel_size: VoxelSize, factor: float | None) -> float:
                 f"{finer} laterally ({voxel_size.lateral:g} nm); pass --factor R to insist, or "
                 "--voxel-size Z,Y,X if these numbers are wrong."
             )
-        if abs(factor - round(factor)) < 1e-3:  # 40 / 10.0001 nm is a factor of 4
+        if abs(factor - round(factor)) < 1e-3 * factor:  # 40 / 3.333 nm is a factor of 12
             factor = float(round(factor))
     if factor <= 1:
         raise InputError(f"The factor must be greater than 1, not {factor:g}.")

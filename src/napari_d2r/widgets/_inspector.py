@@ -24,13 +24,17 @@ _known: WeakKeyDictionary[Any, Inspection] = WeakKeyDictionary()
 
 
 class Inspector(WrappedLabel):
-    """The findings in words; ``inspected`` is emitted when they are there."""
+    """The findings in words; ``inspected`` is emitted when they are there.
+
+    ``is_looking`` is true until then: nothing is known yet about the chosen layer.
+    """
 
     inspected = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__("findings", "What was noticed about the stack", parent)
         self.inspection: Inspection | None = None
+        self.is_looking = False
         self._latest = Latest("inspection", _inspect, self, delay_ms=200)
         self._latest.answered.connect(self._on_inspected)
         self._latest.failed.connect(self._on_failed)
@@ -44,7 +48,7 @@ class Inspector(WrappedLabel):
 
     def inspect(self, layer: Any) -> None:
         """Look through a layer, or recall what was found before."""
-        self.inspection = None
+        self.inspection, self.is_looking = None, False
         try:
             require_stack(layer)
         except InputError:  # the plan says so
@@ -57,7 +61,8 @@ class Inspector(WrappedLabel):
             self._take(found)
         else:
             self._show("Looking through the stack…")
-            self._latest.ask(layer)
+            self.is_looking = True
+            self._latest.ask((layer,))  # a question of its own, even about the same layer
 
     def _on_told(self, event: Event) -> None:
         if isinstance(event, Progress):
@@ -65,17 +70,18 @@ class Inspector(WrappedLabel):
                 f"Looking through the stack: {event.done:g} of {event.total:g} {event.unit}…"
             )
 
-    def _on_inspected(self, layer: Any, inspection: Inspection) -> None:
+    def _on_inspected(self, question: tuple[Any], inspection: Inspection) -> None:
+        (layer,) = question
         _known[layer] = inspection
-        layer.events.set_data.disconnect(_forget)
-        layer.events.set_data.connect(_forget)
+        layer.events.data.disconnect(_forget)
+        layer.events.data.connect(_forget)
         self._take(inspection)
 
-    def _on_failed(self, layer: Any, sentence: str) -> None:
+    def _on_failed(self, question: tuple[Any], sentence: str) -> None:
         self._take(Inspection.of([Finding("unreadable", "warning", sentence)]))
 
     def _take(self, inspection: Inspection) -> None:
-        self.inspection = inspection
+        self.inspection, self.is_looking = inspection, False
         lines = [f"{_LEADS[one.severity]}{one.sentence}" for one in inspection.findings]
         self._show("\n".join(lines))
         self.inspected.emit()
@@ -90,8 +96,9 @@ def _forget(event: Any) -> None:
     _known.pop(event.source, None)
 
 
-def _inspect(layer: Any, cancel: CancelToken) -> Iterator[Event]:
+def _inspect(question: tuple[Any], cancel: CancelToken) -> Iterator[Event]:
     """The folder that a layer was read from, whose file names tell more; else its voxels."""
+    (layer,) = question
     path = Path(layer.source.path) if layer.source.path else None
     subject: Any = volume_of(layer, voxel_size_of(layer) or _UNKNOWN)
     if path is not None and path.is_dir() and not _is_zarr(path):

@@ -5,17 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 from napari.layers import Image
-from qtpy.QtCore import Signal
+from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QComboBox, QWidget
 
 from napari_d2r.widgets._alive import while_alive
 from napari_d2r.widgets._layers import METADATA, PREVIEW
 
+_MOVES = ("scale", "units", "translate", "rotate", "shear", "affine")
+
 
 class LayerChoice(QComboBox):
-    """Emits ``layer_changed`` with the chosen layer, or None when there is none."""
+    """Emits ``layer_changed`` with the chosen layer, or None when there is none.
+
+    ``layer_moved`` tells that the chosen layer has another size, unit or place, and
+    ``data_changed`` that it has other voxels; either once for edits that belong together.
+    """
 
     layer_changed = Signal(object)
+    layer_moved = Signal(object)
+    data_changed = Signal(object)
 
     def __init__(
         self,
@@ -33,6 +41,8 @@ class LayerChoice(QComboBox):
         self._viewer, self._optional = viewer, optional
         self._layers: list[Any] = []
         self._chosen: Any = None
+        self._moved = self._told_later(self.layer_moved)
+        self._replaced = self._told_later(self.data_changed)
         for event in ("inserted", "removed", "reordered"):
             getattr(viewer.layers.events, event).connect(self.refill)
         self.currentIndexChanged.connect(self._on_index)
@@ -88,5 +98,32 @@ class LayerChoice(QComboBox):
 
     def _set(self, layer: Any) -> None:
         if layer != self._chosen:  # napari hands out a new proxy at each look
+            for event, slot in self._edits_of(self._chosen):
+                event.disconnect(slot)
+            for event, slot in self._edits_of(layer):
+                event.connect(slot)
+            self._moved.stop()
+            self._replaced.stop()
             self._chosen = layer
             self.layer_changed.emit(layer)
+
+    def _edits_of(self, layer: Any) -> list[tuple[Any, Any]]:
+        if layer is None:
+            return []
+        moves = [(getattr(layer.events, name), self._on_moved) for name in _MOVES]
+        return [*moves, (layer.events.data, self._on_data)]
+
+    def _told_later(self, signal: Any) -> QTimer:
+        """When the edits are over, of which several come in a row."""
+        timer = QTimer(self)
+        timer.setSingleShot(True)
+        timer.timeout.connect(lambda: signal.emit(self._chosen))
+        return timer
+
+    @while_alive
+    def _on_moved(self, event: Any) -> None:
+        self._moved.start(0)
+
+    @while_alive
+    def _on_data(self, event: Any) -> None:
+        self._replaced.start(0)

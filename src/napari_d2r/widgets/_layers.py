@@ -15,8 +15,8 @@ METADATA = "napari_d2r"  # key of our provenance in layer.metadata
 PREVIEW = "live preview"  # kind, in that provenance, of a layer that is only for the moment
 Box = tuple[slice, slice, slice]
 _TURNED = (
-    "{name} is rotated, sheared or mirrored; reset its transform (or resample it), because slices "
-    "must be stacked along one axis."
+    "{name} is rotated, sheared, mirrored or scaled by its affine; reset its transform (or "
+    "resample it), because slices must be stacked along one axis, as far apart as its scale says."
 )
 
 
@@ -72,7 +72,7 @@ def require_stack(layer: Any) -> None:
     is_turned = not np.allclose(np.asarray(layer.rotate), np.eye(3)) or np.any(
         np.asarray(layer.shear) != 0
     )
-    if is_turned or not np.allclose(linear, np.diag(np.diag(linear))) or np.any(layer.scale <= 0):
+    if is_turned or not np.allclose(linear, np.eye(3)) or np.any(layer.scale <= 0):
         raise InputError(_TURNED.format(name=layer.name))
 
 

@@ -185,11 +185,19 @@ def row_predictor(planned: Planned) -> LateralPredictor | None:
     plan = planned.plan
     if isinstance(plan.predictor, LateralPredictor):
         return plan.predictor
-    return None if plan.model is None else _neighbour(plan.model.path.parent, plan.device)
+    if plan.model is None:
+        return None
+    folder = plan.model.path.parent
+    return _neighbour(folder, _last_written(folder), plan.device)
+
+
+def _last_written(folder: Path) -> int:
+    """Tells a model that was trained anew from the one that stood there before."""
+    return max((path.stat().st_mtime_ns for path in folder.glob("*.json")), default=0)
 
 
 @lru_cache(maxsize=4)
-def _neighbour(folder: Path, device: Any) -> LateralPredictor | None:
+def _neighbour(folder: Path, written: int, device: Any) -> LateralPredictor | None:
     from napari_d2r.checkpoints import load_index, load_model
     from napari_d2r.inference import LateralPredictor, predictor_for
     from napari_d2r.models import architecture_named

@@ -88,10 +88,11 @@ class ModelChoice(QComboBox):
         ]
         self._entries = [*entries, *own, *_BASELINES]
         found = [e for e in self._entries if e["fields"] == chosen] or self._entries
-        is_renamed = found[0]["name"] != self._current["name"]
+        was, now = self._current, found[0]
+        is_other = (now["name"], now.get("sha")) != (was["name"], was.get("sha"))
         self._current = found[0]
         self._show_entries()
-        if is_renamed:
+        if is_other:  # trained anew in the same folder, for one
             self.changed.emit()
 
     def _show_entries(self) -> None:
@@ -139,5 +140,6 @@ def _entry(found: Any) -> dict[str, Any]:
     return {
         "name": found.name,
         "fields": {} if is_bundled else {"model": found.path},
+        "sha": card.weights_sha256,
         "note": f"{provisional}Learned from {card.trained_on}, for {gaps}.",
     }

@@ -21,9 +21,18 @@ class _Edge(QDoubleSpinBox):
         """Without zeros at the end."""
         return f"{value:.7g}".replace(".", self.locale().decimalPoint())
 
+    def valueFromText(self, text: str | None) -> float:
+        """A text that nobody changed stands for the exact value, not for what it shows."""
+        shown = (text or "").removeprefix(self.prefix())
+        is_same = shown == self.textFromValue(self.value())
+        return self.value() if is_same else super().valueFromText(text)
+
 
 class VoxelSizeEdit(QWidget):
-    """Emits ``changed`` when an edge changes; ``value`` is None until all three are known."""
+    """Emits ``changed`` when an edge changes; ``value`` is None until all three are known.
+
+    ``is_from_layer`` says whether the layer states this size; an edit ends that.
+    """
 
     changed = Signal()
 
@@ -41,16 +50,17 @@ class VoxelSizeEdit(QWidget):
             edge.setAccessibleName(f"Voxel size along {axis} in nanometres")
             edge.setToolTip(f"Distance between voxels along {axis.upper()}, in nanometres.")
             edge.setRange(_UNKNOWN, 1e9)
-            edge.setDecimals(3)
+            edge.setDecimals(9)  # 40 / 3.333333333 is a whole factor, 40 / 3.333 is not
             edge.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
             edge.setSpecialValueText("?")
             edge.setPrefix(f"{axis} ")
             edge.setKeyboardTracking(False)
             edge.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
-            edge.valueChanged.connect(self.changed)
+            edge.valueChanged.connect(self._on_edited)
             row.addWidget(edge)
             self.edges[axis] = edge
         self.is_from_layer = False
+        self._stated: VoxelSize | None = None
 
     @property
     def value(self) -> VoxelSize | None:
@@ -60,6 +70,7 @@ class VoxelSizeEdit(QWidget):
 
     def set_value(self, size: VoxelSize | None) -> None:
         """Show a voxel size, or question marks; emits ``changed`` once."""
+        self.is_from_layer = False
         self._show(size or (None,) * 3)
 
     def read(self, layer: Any) -> None:
@@ -67,9 +78,24 @@ class VoxelSizeEdit(QWidget):
 
         Edges that the file of such a layer did state are shown; the others stay open.
         """
-        size = None if layer is None or layer.ndim < 3 else voxel_size_of(layer)
+        self._stated = size = _stated_by(layer)
         self.is_from_layer = size is not None
         self._show(size or known_edges_of(layer))
+
+    def follow(self, layer: Any) -> None:
+        """The layer was edited elsewhere: read it again if it states another size than before.
+
+        What the user entered outlives an edit that has nothing to do with it; emits
+        ``changed`` in any case, for the place of the layer may be another.
+        """
+        if _stated_by(layer) != self._stated:
+            self.read(layer)
+        else:
+            self.changed.emit()
+
+    def _on_edited(self) -> None:
+        self.is_from_layer = False
+        self.changed.emit()
 
     def _show(self, edges: Iterable[float | None]) -> None:
         for axis, edge in zip("zyx", edges, strict=True):
@@ -77,3 +103,7 @@ class VoxelSizeEdit(QWidget):
             self.edges[axis].setValue(edge or _UNKNOWN)
             self.edges[axis].blockSignals(was_blocked)
         self.changed.emit()
+
+
+def _stated_by(layer: Any) -> VoxelSize | None:
+    return None if layer is None or layer.ndim < 3 else voxel_size_of(layer)
