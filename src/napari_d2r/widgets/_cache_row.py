@@ -12,9 +12,10 @@ from weakref import WeakSet
 from napari.utils.notifications import show_info
 from qtpy.QtCore import QUrl
 from qtpy.QtGui import QDesktopServices
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QMessageBox, QPushButton, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QMessageBox, QWidget
 
 from napari_d2r.jobs import CancelToken, Event, Finished, Outcome
+from napari_d2r.widgets._controls import named, push_button
 from napari_d2r.widgets._latest import Latest
 from napari_d2r.widgets._layers import METADATA
 from napari_d2r.widgets._preferences import preferences
@@ -39,12 +40,18 @@ class CacheRow(QWidget):
         _viewers.add(viewer)
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
-        self.label = QLabel()
-        self.label.setObjectName("cache")
-        self.label.setAccessibleName("Size of the results that are kept")
-        self.open = _button("open_cache", "Open", "Show the folder where results are kept.")
-        self.clear = _button(
-            "clear_cache", "Clear…", "Delete kept results that no layer shows; asks first."
+        self.label = named(QLabel(), "cache", "Size of the results that are kept")
+        self.open = push_button(
+            "open_cache",
+            "Open",
+            "Show the folder where results are kept.",
+            "Open the folder of kept results",
+        )
+        self.clear = push_button(
+            "clear_cache",
+            "Clear…",
+            "Delete kept results that no layer shows; asks first.",
+            "Clear the folder of kept results",
         )
         row.addWidget(self.label, 1)
         row.addWidget(self.open)
@@ -121,11 +128,3 @@ def _size(path: Path) -> int:
         except FileNotFoundError:  # a run goes on meanwhile
             continue
     return total
-
-
-def _button(object_name: str, text: str, tip: str) -> QPushButton:
-    button = QPushButton(text)
-    button.setObjectName(object_name)
-    button.setAccessibleName(f"{text.rstrip('…')} the folder of kept results")
-    button.setToolTip(tip)
-    return button

@@ -13,7 +13,6 @@ from qtpy.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
     QLabel,
-    QPushButton,
     QScrollArea,
     QSizePolicy,
     QSlider,
@@ -24,6 +23,7 @@ from qtpy.QtWidgets import (
 from napari_d2r.widgets._compare_pictures import MODES, Mode
 from napari_d2r.widgets._compare_sampling import PLANES, Plane
 from napari_d2r.widgets._compare_scene import MAX_LAYERS, is_anisotropic
+from napari_d2r.widgets._controls import named, push_button
 from napari_d2r.widgets._layer_choice import LayerChoice
 
 _NUM_NEEDED = 2  # rows without "none"
@@ -67,9 +67,7 @@ class CompareForm(QScrollArea):
         self._add_layer_rows(viewer)
         self._add_display()
         self._add_buttons()
-        self.status = QLabel()
-        self.status.setObjectName("status")
-        self.status.setAccessibleName("Status")
+        self.status = named(QLabel(), "status", "Status")
         self.status.setWordWrap(True)
         self.status.hide()
         self._layout.addWidget(self.status)
@@ -268,7 +266,7 @@ class CompareForm(QScrollArea):
         self._on_display()
 
     def _blink_part(self) -> QWidget:
-        self._blink = self._button("blink", "Next", "Show the next layer (Space in a picture).")
+        self._blink = push_button("blink", "Next", "Show the next layer (Space in a picture).")
         self._blink.clicked.connect(self.next_asked)
         self._blink_rate = self._number(
             "blink_rate", "Changes per second", "Changes per second; 0 changes by hand only."
@@ -300,7 +298,7 @@ class CompareForm(QScrollArea):
 
     def _difference_part(self) -> QWidget:
         self._difference_range = _PlainNumber()
-        self._named(
+        named(
             self._difference_range,
             "difference_range",
             "Range of the difference",
@@ -310,7 +308,7 @@ class CompareForm(QScrollArea):
         self._difference_range.setDecimals(6)
         self._difference_range.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
         self._difference_range.valueChanged.connect(self.display_changed)
-        fit = self._button(
+        fit = push_button(
             "difference_fit", "Fit", "Choose the range from the differences on screen."
         )
         fit.clicked.connect(self.fit_difference_asked)
@@ -322,12 +320,12 @@ class CompareForm(QScrollArea):
 
     def _add_buttons(self) -> None:
         row = QHBoxLayout()
-        fit = self._button("fit", "Whole", "Show everything again (Home in a picture).")
+        fit = push_button("fit", "Whole", "Show everything again (Home in a picture).")
         fit.clicked.connect(self.fit_asked)
-        self._profile = self._button("profile", "Profile", "Plot grey values along a line.")
+        self._profile = push_button("profile", "Profile", "Plot grey values along a line.")
         self._profile.setCheckable(True)
         self._profile.toggled.connect(self.profile_toggled)
-        export = self._button("export", "Export…", "Save the pictures as a PNG figure.")
+        export = push_button("export", "Export…", "Save the pictures as a PNG figure.", "Export")
         export.clicked.connect(self.export_asked)
         for button in (fit, self._profile, export):
             row.addWidget(button)
@@ -353,22 +351,11 @@ class CompareForm(QScrollArea):
         box = QComboBox()
         box.addItems(items)
         box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self._named(box, name, label, tip)
+        named(box, name, label, tip)
         return box
 
     def _number(self, name: str, label: str, tip: str) -> QDoubleSpinBox:
         box = QDoubleSpinBox()
         box.setKeyboardTracking(False)
-        self._named(box, name, label, tip)
+        named(box, name, label, tip)
         return box
-
-    def _button(self, name: str, text: str, tip: str) -> QPushButton:
-        button = QPushButton(text)
-        button.setAutoDefault(False)
-        self._named(button, name, text.rstrip("…"), tip)
-        return button
-
-    def _named(self, widget: QWidget, name: str, label: str, tip: str) -> None:
-        widget.setObjectName(name)
-        widget.setAccessibleName(label)
-        widget.setToolTip(tip)

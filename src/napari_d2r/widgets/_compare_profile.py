@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QPalette
 from qtpy.QtWidgets import (
-    QApplication,
     QComboBox,
     QFileDialog,
     QHBoxLayout,
@@ -22,6 +21,8 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+
+from napari_d2r.widgets._controls import named, push_button, put_in_clipboard
 
 ALONG = ("along Z", "along Y", "along X", "drawn line")
 # Read on black and on white at 3:1, told apart by dash and mark too.
@@ -54,13 +55,13 @@ class ProfileView(QWidget):
         self.plot.addLegend(offset=(-8, 4))
         for side in ("bottom", "left"):
             self.plot.getAxis(side).enableAutoSIPrefix(False)
-        self.along = QComboBox()
-        self.along.addItems(ALONG)
-        self.along.setObjectName("profile_along")
-        self.along.setAccessibleName("Line of the profile")
-        self.along.setToolTip(
-            "A line through the cross, or one that you draw by dragging in a picture."
+        self.along = named(
+            QComboBox(),
+            "profile_along",
+            "Line of the profile",
+            "A line through the cross, or one that you draw by dragging in a picture.",
         )
+        self.along.addItems(ALONG)
         self.along.currentIndexChanged.connect(self.along_changed)
         self.copy = self._button("profile_copy", "Copy", "Copy the profile as a table.")
         self.copy.clicked.connect(self._on_copy)
@@ -159,9 +160,7 @@ class ProfileView(QWidget):
         self.told.emit(f"Saved the profile as {path.name}.")
 
     def _on_copy(self) -> None:
-        clipboard = QApplication.clipboard()
-        assert clipboard is not None
-        clipboard.setText(self.table("\t"))
+        put_in_clipboard(self.table("\t"))
         self.told.emit("Copied the profile; paste it into a spreadsheet.")
 
     def _on_save(self) -> None:
@@ -173,8 +172,4 @@ class ProfileView(QWidget):
                 self.failed.emit(f"The profile was not saved: {error.strerror}.")
 
     def _button(self, name: str, text: str, tip: str) -> QPushButton:
-        button = QPushButton(text)
-        button.setObjectName(name)
-        button.setAccessibleName(tip.rstrip("."))
-        button.setToolTip(tip)
-        return button
+        return push_button(name, text, tip, tip.rstrip("."))

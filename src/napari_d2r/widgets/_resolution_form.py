@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 from napari.layers import Image
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFormLayout, QLabel, QSizePolicy, QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFormLayout, QSizePolicy, QTabWidget, QVBoxLayout, QWidget
 
 from napari_d2r.errors import InputError
 from napari_d2r.jobs import CancelToken, Device, Event
 from napari_d2r.stages._common_grid import Placed
 from napari_d2r.volumes import MIN_FACTOR, Volume, VoxelSize
+from napari_d2r.widgets._controls import named, note
 from napari_d2r.widgets._layer_choice import LayerChoice
 from napari_d2r.widgets._layers import METADATA, require_stack, volume_of, voxel_size_of
 from napari_d2r.widgets._model_choice import ModelChoice
@@ -86,16 +87,16 @@ class ResolutionForm(QWidget):
         super().__init__(parent)
         self._viewer = viewer
         self.question = QTabWidget()
-        _name(self.question, "question", "Question", "What is measured.")
+        named(self.question, "question", "Question", "What is measured.")
         self.question.addTab(self._gain_tab(), "What did I gain?")
         self.question.addTab(self._fsc_tab(), "Two volumes (FSC)")
         self.question.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
         self.question.setTabToolTip(GAIN, "One stack and a model; no reference is needed.")
         self.question.setTabToolTip(FSC, "A result and a reference, or two measurements.")
         self.voxel_size = VoxelSizeEdit()
-        self.voxel_size_note = _note("voxel_size_note", "Whose voxel size this is")
+        self.voxel_size_note = note("voxel_size_note", "Whose voxel size this is")
         self.crop = IntegerBox()
-        _name(
+        named(
             self.crop,
             "crop",
             "Largest edge of what is measured, in voxels",
@@ -305,18 +306,3 @@ def _page() -> tuple[QWidget, QFormLayout]:
     rows.setContentsMargins(6, 6, 6, 6)
     rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
     return page, rows
-
-
-def _name(widget: QWidget, object_name: str, label: str, tip: str) -> None:
-    widget.setObjectName(object_name)
-    widget.setAccessibleName(label)
-    widget.setToolTip(tip)
-
-
-def _note(object_name: str, label: str) -> QLabel:
-    text = QLabel()
-    text.setObjectName(object_name)
-    text.setAccessibleName(label)
-    text.setWordWrap(True)
-    text.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
-    return text

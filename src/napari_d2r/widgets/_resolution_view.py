@@ -8,12 +8,9 @@ from typing import Any
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QAbstractItemView,
-    QApplication,
     QHBoxLayout,
     QHeaderView,
-    QLabel,
     QPushButton,
-    QSizePolicy,
     QTableWidget,
     QTableWidgetItem,
     QVBoxLayout,
@@ -23,6 +20,7 @@ from qtpy.QtWidgets import (
 from napari_d2r.metrics import ResolutionCurves
 from napari_d2r.stages._fsc_report import DIRECTIONS, FSCReport
 from napari_d2r.stages._gain_report import GainReport
+from napari_d2r.widgets._controls import named, note, push_button, put_in_clipboard
 from napari_d2r.widgets._number_box import ChoiceBox
 from napari_d2r.widgets._resolution_plot import (
     BLUE,
@@ -64,11 +62,13 @@ class ResolutionView(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.report: Report | None = None
-        self.limits = _text("limits", "What this cannot tell")
-        self.direction = ChoiceBox()
-        self.direction.setObjectName("direction")
-        self.direction.setAccessibleName("Directions of the curves")
-        self.direction.setToolTip("Which directions of the volumes the curves are about.")
+        self.limits = note("limits", "What this cannot tell")
+        self.direction = named(
+            ChoiceBox(),
+            "direction",
+            "Directions of the curves",
+            "Which directions of the volumes the curves are about.",
+        )
         self.direction.addItems(list(_VIEWS))
         self.direction.currentIndexChanged.connect(self._draw)
         self.plot, self.slice_plot = CorrelationPlot(), SlicePlot()
@@ -108,9 +108,7 @@ class ResolutionView(QWidget):
         if self.report is None:
             return
         header, rows = _cells(self.report)
-        clipboard = QApplication.clipboard()
-        assert clipboard is not None
-        clipboard.setText("\n".join("\t".join(cells) for cells in (header, *rows)) + "\n")
+        put_in_clipboard("\n".join("\t".join(cells) for cells in (header, *rows)) + "\n")
         self.told.emit("Copied the table; paste it into a spreadsheet.")
 
     def _lay_out(self) -> None:
@@ -151,10 +149,12 @@ def _cells(report: Report) -> tuple[list[str], list[list[str]]]:
 
 
 def _table() -> QTableWidget:
-    table = QTableWidget()
-    table.setObjectName("table")
-    table.setAccessibleName("Where the curves fall below each threshold")
-    table.setToolTip("The period in nm at which each curve first falls below each threshold.")
+    table = named(
+        QTableWidget(),
+        "table",
+        "Where the curves fall below each threshold",
+        "The period in nm at which each curve first falls below each threshold.",
+    )
     table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
     table.setTabKeyNavigation(False)
     header = table.verticalHeader()
@@ -180,19 +180,5 @@ def _fill(table: QTableWidget, header: list[str], rows: list[list[str]]) -> None
     table.setFixedHeight(heights + header_view.sizeHint().height() + 22)  # and a scroll bar
 
 
-def _text(object_name: str, label: str) -> QLabel:
-    text = QLabel()
-    text.setObjectName(object_name)
-    text.setAccessibleName(label)
-    text.setWordWrap(True)
-    text.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
-    return text
-
-
 def _button(object_name: str, text: str, tip: str) -> QPushButton:
-    button = QPushButton(text)
-    button.setObjectName(object_name)
-    button.setAccessibleName(tip.rstrip("."))
-    button.setToolTip(tip)
-    button.setAutoDefault(False)
-    return button
+    return push_button(object_name, text, tip, tip.rstrip("."))

@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_d2r.errors import InputError
+from napari_d2r.widgets._controls import rich
 from napari_d2r.widgets._number_box import ChoiceBox, IntegerBox, NumberBox
 
 _MOST_INTEGER = 2**31 - 1
@@ -140,7 +141,7 @@ class _Builder:
         box = QGroupBox(schema.get("title", path))
         box.setObjectName(path)
         box.setAccessibleName(schema.get("title", path))
-        box.setToolTip(_rich(schema.get("description", "")))
+        box.setToolTip(rich(schema.get("description", "")))
         column = QVBoxLayout(box)
         column.setContentsMargins(4, 2, 0, 2)
         column.addLayout(layout)
@@ -171,7 +172,7 @@ class _Builder:
         field.widget.setObjectName(path)
         field.widget.setAccessibleName(title)
         field.widget.setAccessibleDescription(description)
-        field.widget.setToolTip(_rich(description or f"{title}: {path}"))
+        field.widget.setToolTip(rich(description or f"{title}: {path}"))
 
 
 class _Group:
@@ -286,9 +287,3 @@ class _Text:
         text = json.dumps(value) if self._is_yaml and value else "" if self._is_yaml else str(value)
         self.widget.setText(text)
         self.widget.setCursorPosition(0)
-
-
-def _rich(text: str) -> str:
-    """A tooltip that Qt wraps, which it does not do with plain text."""
-    plain = text.replace("&", "&amp;").replace("<", "&lt;").replace("\n", " ")
-    return f"<qt>{plain}</qt>" if plain else ""

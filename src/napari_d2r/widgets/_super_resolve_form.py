@@ -13,9 +13,7 @@ from qtpy.QtWidgets import (
     QDoubleSpinBox,
     QFileDialog,
     QFormLayout,
-    QHBoxLayout,
     QLineEdit,
-    QPushButton,
     QSpinBox,
     QWidget,
 )
@@ -24,6 +22,7 @@ from superqt import QCollapsible
 from napari_d2r.errors import InputError
 from napari_d2r.jobs import Device, SuperResolveJob
 from napari_d2r.volumes import MAX_FACTOR, MIN_FACTOR, VoxelSize
+from napari_d2r.widgets._controls import in_a_row, named, push_button
 from napari_d2r.widgets._layer_choice import LayerChoice
 from napari_d2r.widgets._layers import Box, require_stack
 from napari_d2r.widgets._model_choice import ModelChoice
@@ -119,31 +118,32 @@ class SuperResolveForm(QWidget):
             "Isotropic: slices as close to each other as pixels. Factor: your own number.",
             ["Isotropic voxels", "Factor"],
         )
-        self.factor = QDoubleSpinBox()
-        _name(self.factor, "factor", "Factor", "How many times finer the result is along Z.")
+        self.factor = named(
+            QDoubleSpinBox(), "factor", "Factor", "How many times finer the result is along Z."
+        )
         self.factor.setRange(MIN_FACTOR, MAX_FACTOR)
         self.factor.setDecimals(2)
         self.factor.setValue(4)
         self.factor.setKeyboardTracking(False)
-        self.keep_measured = QCheckBox("Keep every measured slice")
-        _name(
-            self.keep_measured,
+        self.keep_measured = named(
+            QCheckBox("Keep every measured slice"),
             "keep_measured",
             "Keep every measured slice",
             "Round the factor to a whole number, so that every measured slice is in the result, "
             "unchanged.",
         )
         self.region = RegionChoice(viewer)
-        self.save_to, self.browse = QLineEdit(), QPushButton("…")
-        _name(
-            self.save_to,
+        self.save_to = named(
+            QLineEdit(),
             "save_to",
             "Save to",
             "File of the result. Empty: the cache folder, where it stays until you delete it; "
             "you can still save it afterwards.",
         )
         self.save_to.setPlaceholderText("cache folder")
-        _name(self.browse, "browse", "Choose a file", "Choose where the result is saved.")
+        self.browse = push_button(
+            "browse", "…", "Choose where the result is saved.", "Choose a file"
+        )
         self.browse.setMaximumWidth(32)
         self.save_format = _choice(
             "save_format",
@@ -161,7 +161,7 @@ class SuperResolveForm(QWidget):
         rows.addRow("Factor", self.factor)
         rows.addRow(self.keep_measured)
         rows.addRow("Region", self.region)
-        rows.addRow("Save to", _row(self.save_to, self.browse))
+        rows.addRow("Save to", in_a_row(self.save_to, self.browse))
         rows.addRow("Format", self.save_format)
 
     def _make_advanced(self) -> QWidget:
@@ -175,16 +175,16 @@ class SuperResolveForm(QWidget):
             list(get_args(Device)),
         )
         self.device.setCurrentText(stored.device)
-        self.memory = QDoubleSpinBox()
-        _name(self.memory, "memory", "Memory budget", "The most memory that a run may take.")
+        self.memory = named(
+            QDoubleSpinBox(), "memory", "Memory budget", "The most memory that a run may take."
+        )
         self.memory.setRange(0.5, 1024)
         self.memory.setDecimals(1)
         self.memory.setSuffix(" GB")
         self.memory.setValue(stored.memory_gb)
         self.memory.setKeyboardTracking(False)
-        self.seed = QSpinBox()
-        _name(
-            self.seed,
+        self.seed = named(
+            QSpinBox(),
             "seed",
             "Seed",
             "Another number gives another sample, where a model samples; others ignore it.",
@@ -284,24 +284,7 @@ def _with_suffix(path: Path, suffix: str) -> Path:
     return path.with_name(stem + suffix)
 
 
-def _name(widget: QWidget, object_name: str, label: str, tip: str) -> None:
-    widget.setObjectName(object_name)
-    widget.setAccessibleName(label)
-    widget.setToolTip(tip)
-
-
 def _choice(object_name: str, label: str, tip: str, items: list[str]) -> QComboBox:
-    box = QComboBox()
-    _name(box, object_name, label, tip)
+    box = named(QComboBox(), object_name, label, tip)
     box.addItems(items)
     return box
-
-
-def _row(*widgets: QWidget) -> QWidget:
-    holder = QWidget()
-    row = QHBoxLayout(holder)
-    row.setContentsMargins(0, 0, 0, 0)
-    for widget in widgets:
-        row.addWidget(widget)
-    holder.setFocusProxy(widgets[0])
-    return holder

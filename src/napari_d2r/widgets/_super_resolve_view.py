@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from qtpy.QtGui import QAction
 from qtpy.QtWidgets import (
     QCheckBox,
     QHBoxLayout,
-    QMenu,
     QProgressBar,
-    QPushButton,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_d2r.jobs import Progress
 from napari_d2r.widgets._cache_row import CacheRow
+from napari_d2r.widgets._controls import add_copy_menu, named, push_button
 from napari_d2r.widgets._inspector import Inspector
 from napari_d2r.widgets._planner import Planned
 from napari_d2r.widgets._saver import SaveButton
@@ -32,33 +30,26 @@ class SuperResolveView(QWidget):
         super().__init__(parent)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        self.live_preview = QCheckBox("Live preview")
-        self.live_preview.setObjectName("live_preview")
-        self.live_preview.setAccessibleName("Live preview")
-        self.live_preview.setToolTip(
+        self.live_preview = named(
+            QCheckBox("Live preview"),
+            "live_preview",
+            "Live preview",
             "Restore only what is on screen, at once, as you browse: best in an XZ or YZ view "
-            "(roll the axes with Ctrl+E)."
+            "(roll the axes with Ctrl+E).",
         )
         self.findings = Inspector()
         self.plan = WrappedLabel("plan", "What will happen")
-        self.run = _button("run", "Run", "Begin, stop, or go on where it was stopped.")
-        self.start_over = _button(
+        self.run = push_button("run", "Run", "Begin, stop, or go on where it was stopped.")
+        self.start_over = push_button(
             "start_over", "Start over", "Forget the finished blocks and begin again."
         )
-        self.progress = QProgressBar()
-        self.progress.setObjectName("progress")
-        self.progress.setAccessibleName("Progress")
+        self.progress = named(QProgressBar(), "progress", "Progress")
         self.progress.setRange(0, _PARTS)
         self.save = SaveButton()
-        self.copy = QPushButton("Copy")
-        self.copy.setObjectName("copy")
-        self.copy.setAccessibleName("Copy as text")
-        self.copy.setToolTip("Copy what the form would do, to run it elsewhere.")
-        self.copy_command = QAction("Copy as command line", self.copy)
-        self.copy_python = QAction("Copy as Python", self.copy)
-        menu = QMenu(self.copy)
-        menu.addActions([self.copy_command, self.copy_python])
-        self.copy.setMenu(menu)
+        self.copy = push_button(
+            "copy", "Copy", "Copy what the form would do, to run it elsewhere.", "Copy as text"
+        )
+        self.copy_command, self.copy_python = add_copy_menu(self.copy)
         self.cache = CacheRow(viewer)
         self.eta = WrappedLabel("eta", "Time left")
         self.status = WrappedLabel("status", "Status")
@@ -165,11 +156,3 @@ def _duration(seconds: float) -> str:
 
 def _size(num_bytes: float) -> str:
     return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.0f} MB"
-
-
-def _button(object_name: str, text: str, tip: str) -> QPushButton:
-    button = QPushButton(text)
-    button.setObjectName(object_name)
-    button.setAccessibleName(text)
-    button.setToolTip(tip)
-    return button

@@ -9,11 +9,8 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QFileDialog,
     QFormLayout,
-    QHBoxLayout,
     QLabel,
     QLineEdit,
-    QPushButton,
-    QSizePolicy,
     QWidget,
 )
 from superqt import QCollapsible
@@ -21,6 +18,7 @@ from superqt import QCollapsible
 from napari_d2r.errors import InputError
 from napari_d2r.jobs import TrainJob, load_preset
 from napari_d2r.volumes import MAX_FACTOR
+from napari_d2r.widgets._controls import in_a_row, named, note, push_button, rich
 from napari_d2r.widgets._layer_choice import LayerChoice
 from napari_d2r.widgets._layers import require_stack
 from napari_d2r.widgets._number_box import ChoiceBox, NumberBox
@@ -129,37 +127,46 @@ class TrainForm(QWidget):
         self.layer = LayerChoice(viewer)
         self.layer.setToolTip("The stack to learn from: itself, no other data are needed.")
         self.voxel_size = VoxelSizeEdit()
-        self.voxel_size_note = _note("voxel_size_note", "Where the voxel size comes from")
-        self.project, self.browse = QLineEdit(), QPushButton("…")
-        _name(
-            self.project,
+        self.voxel_size_note = note("voxel_size_note", "Where the voxel size comes from")
+        self.project = named(
+            QLineEdit(),
             "project",
             "Project folder",
-            "A folder of its own for this training: the model goes there, and what is needed to "
-            "resume. Choose the folder of an unfinished training to go on with it.",
+            rich(
+                "A folder of its own for this training: the model goes there, and what is needed "
+                "to resume. Choose the folder of an unfinished training to go on with it."
+            ),
         )
-        _name(self.browse, "browse", "Choose a project folder", "Choose the project folder.")
+        self.browse = push_button(
+            "browse", "…", rich("Choose the project folder."), "Choose a project folder"
+        )
         self.browse.setMaximumWidth(32)
-        self.browse.setAutoDefault(False)
-        self.preset = ChoiceBox()
-        _name(self.preset, "preset", "Preset", "Which networks learn, and how they are trained.")
+        self.preset = named(
+            ChoiceBox(),
+            "preset",
+            "Preset",
+            rich("Which networks learn, and how they are trained."),
+        )
         self.preset.addItems(list(PRESETS))
-        self.preset_note = _note("preset_note", "What the preset does")
-        self.minutes, self.factor = NumberBox(), NumberBox()
-        _name(
-            self.minutes,
+        self.preset_note = note("preset_note", "What the preset does")
+        self.minutes = named(
+            NumberBox(),
             "minutes",
             "Minutes",
-            "Time for all three stages together. More time helps for a while; you can pause and "
-            "resume.",
+            rich(
+                "Time for all three stages together. More time helps for a while; you can pause "
+                "and resume."
+            ),
         )
         self.minutes.setRange(_NO_LIMIT, 100_000)
         self.minutes.setSpecialValueText("no limit")
-        _name(
-            self.factor,
+        self.factor = named(
+            NumberBox(),
             "factor",
             "Factor",
-            "How many times finer along Z. Isotropic: slices as close to each other as pixels.",
+            rich(
+                "How many times finer along Z. Isotropic: slices as close to each other as pixels."
+            ),
         )
         self.factor.setRange(_ISOTROPIC, MAX_FACTOR)
         self.factor.setSpecialValueText("isotropic")
@@ -173,19 +180,13 @@ class TrainForm(QWidget):
             part.layout().setContentsMargins(0, 0, 0, 0)  # a dock is narrow
 
     def _lay_out(self, rows: QFormLayout) -> None:
-        folder = QWidget()
-        row = QHBoxLayout(folder)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self.project)
-        row.addWidget(self.browse)
-        folder.setFocusProxy(self.project)
         rows.addRow("&Layer", self.layer)
         label = QLabel("Voxel size in nm")
         label.setBuddy(self.voxel_size.edges["z"])
         rows.addRow(label)  # a row of its own: three numbers need the width of the dock
         rows.addRow(self.voxel_size)
         rows.addRow(self.voxel_size_note)
-        rows.addRow("Project", folder)
+        rows.addRow("Project", in_a_row(self.project, self.browse))
         rows.addRow("Preset", self.preset)
         rows.addRow(self.preset_note)
         rows.addRow("Minutes", self.minutes)
@@ -253,18 +254,3 @@ class TrainForm(QWidget):
         except InputError:
             is_changed = True
         self.preset_note.setText(PRESETS[name] + (" Changed below." if is_changed else ""))
-
-
-def _name(widget: QWidget, object_name: str, label: str, tip: str) -> None:
-    widget.setObjectName(object_name)
-    widget.setAccessibleName(label)
-    widget.setToolTip(f"<qt>{tip}</qt>")
-
-
-def _note(object_name: str, label: str) -> QLabel:
-    text = QLabel()
-    text.setObjectName(object_name)
-    text.setAccessibleName(label)
-    text.setWordWrap(True)
-    text.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
-    return text

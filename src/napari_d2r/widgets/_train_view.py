@@ -5,15 +5,12 @@ from __future__ import annotations
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import (
     QHBoxLayout,
-    QLabel,
-    QMenu,
     QPlainTextEdit,
-    QPushButton,
-    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
 
+from napari_d2r.widgets._controls import add_copy_menu, named, note, push_button, rich
 from napari_d2r.widgets._curves import CurvesView
 from napari_d2r.widgets._pictures import PicturesView
 from napari_d2r.widgets._prepare import PlannedTraining
@@ -34,21 +31,23 @@ class TrainView(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.plan = _text("plan", "What will happen")
-        self.run = _button("run", "Run", "Begin, pause, or go on where the training was paused.")
-        self.cancel = _button(
-            "cancel", "Cancel", "Stop the training. What was learned is kept in the folder."
+        self.plan = note("plan", "What will happen")
+        self.run = push_button(
+            "run", "Run", rich("Begin, pause, or go on where the training was paused.")
         )
-        self.start_over = _button(
-            "start_over", "Start over…", "Forget the training in this folder and begin anew."
+        self.cancel = push_button(
+            "cancel", "Cancel", rich("Stop the training. What was learned is kept in the folder.")
         )
-        self.copy = _button("copy", "Copy", "Copy this form as a command, or as Python.")
-        self.copy_command, self.copy_python = self._make_menu()
-        self.status = _text("status", "Status")
+        self.start_over = push_button(
+            "start_over", "Start over…", rich("Forget the training in this folder and begin anew.")
+        )
+        self.copy = push_button("copy", "Copy", rich("Copy this form as a command, or as Python."))
+        self.copy_command, self.copy_python = add_copy_menu(self.copy)
+        self.copy_command.setObjectName("copy_command")
+        self.copy_python.setObjectName("copy_python")
+        self.status = note("status", "Status")
         self.stages, self.curves, self.pictures = StagesView(), CurvesView(), PicturesView()
-        self.log = QPlainTextEdit()
-        self.log.setObjectName("log")
-        self.log.setAccessibleName("Log of the training")
+        self.log = named(QPlainTextEdit(), "log", "Log of the training")
         self.log.setReadOnly(True)
         self.log.setTabChangesFocus(True)
         self.log.setMinimumHeight(90)
@@ -126,14 +125,6 @@ class TrainView(QWidget):
             bar = self.log.verticalScrollBar()
             bar.setValue(bar.maximum())
 
-    def _make_menu(self):  # type: ignore[no-untyped-def]
-        menu = QMenu(self.copy)
-        self.copy.setMenu(menu)
-        command, python = menu.addAction("Copy as command line"), menu.addAction("Copy as Python")
-        command.setObjectName("copy_command")
-        python.setObjectName("copy_python")
-        return command, python
-
     def _lay_out(self) -> None:
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -147,21 +138,3 @@ class TrainView(QWidget):
         column.addLayout(more)
         for part in (self.status, self.stages, self.curves, self.pictures, self.log):
             column.addWidget(part)
-
-
-def _text(object_name: str, label: str) -> QLabel:
-    text = QLabel()
-    text.setObjectName(object_name)
-    text.setAccessibleName(label)
-    text.setWordWrap(True)
-    text.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
-    return text
-
-
-def _button(object_name: str, text: str, tip: str) -> QPushButton:
-    button = QPushButton(text)
-    button.setObjectName(object_name)
-    button.setAccessibleName(text)
-    button.setToolTip(f"<qt>{tip}</qt>")
-    button.setAutoDefault(False)
-    return button

@@ -22,6 +22,7 @@ from napari_d2r.widgets._compare_profile import ProfileView
 from napari_d2r.widgets._compare_reader import Read, Reader
 from napari_d2r.widgets._compare_sampling import AXES, Plane, Point, sample_plane
 from napari_d2r.widgets._compare_scene import Scene, default_choice, make_scene, source_name
+from napari_d2r.widgets._controls import named
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -67,9 +68,7 @@ class CompareWidget(QWidget):
         self.panes = Panes()
         self.profile = ProfileView()
         self.profile.hide()
-        self.position = QLabel()
-        self.position.setObjectName("position")
-        self.position.setAccessibleName("Position and values")
+        self.position = named(QLabel(), "position", "Position and values")
         self.position.setWordWrap(True)
         self.position.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._pictures = QWidget()

@@ -6,8 +6,8 @@ from typing import Any
 
 from napari.utils.notifications import show_info, show_warning
 from napari.viewer import Viewer
-from qtpy.QtWidgets import QApplication
 
+from napari_d2r.widgets._controls import put_in_clipboard
 from napari_d2r.widgets._layers import METADATA
 
 _D2R = "Chen et al., From Diffusion to Resolution, arXiv:2411.16792"
@@ -20,9 +20,7 @@ def copy_methods_paragraph(viewer: Viewer) -> None:
     if about.get("kind") != "super-resolved":
         show_warning("Select one layer that Super-resolve has made; it knows how it was made.")
         return
-    clipboard = QApplication.clipboard()
-    assert clipboard is not None
-    clipboard.setText(methods_paragraph(about))
+    put_in_clipboard(methods_paragraph(about))
     show_info(f"A Methods paragraph about {layer.name} is in the clipboard.")
 
 

@@ -10,18 +10,10 @@ from typing import TYPE_CHECKING
 
 from napari.utils.notifications import show_error, show_info, show_warning
 from qtpy.compat import isalive
-from qtpy.QtGui import QAction
 from qtpy.QtWidgets import (
-    QApplication,
     QFileDialog,
-    QFrame,
     QHBoxLayout,
-    QLabel,
-    QMenu,
     QProgressBar,
-    QPushButton,
-    QScrollArea,
-    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -38,6 +30,14 @@ from napari_d2r.jobs import (
     Warned,
 )
 from napari_d2r.stages._fsc_report import FSCReport
+from napari_d2r.widgets._controls import (
+    add_copy_menu,
+    fill_scrolling,
+    named,
+    note,
+    push_button,
+    put_in_clipboard,
+)
 from napari_d2r.widgets._latest import start_kept
 from napari_d2r.widgets._resolution_form import FSCWish, GainWish, ResolutionForm
 from napari_d2r.widgets._resolution_text import as_command, as_python
@@ -57,27 +57,19 @@ class ResolutionWidget(QWidget):
         super().__init__()
         self.setObjectName("resolution")
         self.form, self.view = ResolutionForm(viewer), ResolutionView()
-        self.gain = _button("gain", "What did I gain?")
-        self.gain.setToolTip("Leave out measured slices, predict them, and compare with linear.")
-        self.run = _button("run", "Measure FSC")
-        self.run.setToolTip("Correlate both volumes, shell by shell.")
-        self.copy = _button("copy", "Copy")
-        self.copy.setAccessibleName("Copy as text")
-        self.copy.setToolTip("Copy what the form would do, to run it elsewhere.")
-        menu = QMenu(self.copy)
-        self.copy_command = QAction("Copy as command line", self.copy)
-        self.copy_python = QAction("Copy as Python", self.copy)
-        menu.addActions([self.copy_command, self.copy_python])
-        self.copy.setMenu(menu)
-        self.progress = QProgressBar()
-        self.progress.setObjectName("progress")
-        self.progress.setAccessibleName("Progress")
+        self.gain = push_button(
+            "gain",
+            "What did I gain?",
+            "Leave out measured slices, predict them, and compare with linear.",
+        )
+        self.run = push_button("run", "Measure FSC", "Correlate both volumes, shell by shell.")
+        self.copy = push_button(
+            "copy", "Copy", "Copy what the form would do, to run it elsewhere.", "Copy as text"
+        )
+        self.copy_command, self.copy_python = add_copy_menu(self.copy)
+        self.progress = named(QProgressBar(), "progress", "Progress")
         self.progress.setRange(0, _PARTS)
-        self.status = QLabel()
-        self.status.setObjectName("status")
-        self.status.setAccessibleName("Status")
-        self.status.setWordWrap(True)
-        self.status.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        self.status = note("status", "Status")
         self._runner: JobRunner | None = None
         self._found: dict[bool, Report] = {}  # by tab: is it that of the gain
         self._is_of_gain = True
@@ -183,9 +175,7 @@ class ResolutionWidget(QWidget):
         except InputError as error:
             self._fail(str(error))
             return
-        clipboard = QApplication.clipboard()
-        assert clipboard is not None
-        clipboard.setText(text)
+        put_in_clipboard(text)
         self._tell("Copied; paste it where it is to run.")
 
     def _tell(self, sentence: str) -> None:
@@ -226,13 +216,7 @@ class ResolutionWidget(QWidget):
         for widget in (self.progress, self.status, self.view):
             column.addWidget(widget)
         column.addStretch()
-        area = QScrollArea()
-        area.setFrameShape(QFrame.Shape.NoFrame)
-        area.setWidgetResizable(True)
-        area.setWidget(inner)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(area)
+        fill_scrolling(self, inner)
 
 
 def _while_open(
@@ -255,11 +239,3 @@ def _draw(report: Report, path: Path, cancel: CancelToken) -> Iterator[Event]:
     else:
         draw_gain(report, path)
     yield Finished(Outcome.COMPLETED, path)
-
-
-def _button(object_name: str, text: str) -> QPushButton:
-    button = QPushButton(text)
-    button.setObjectName(object_name)
-    button.setAccessibleName(text)
-    button.setAutoDefault(False)
-    return button

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import numpy as np
 from napari.utils.notifications import show_error, show_info, show_warning
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QShowEvent
-from qtpy.QtWidgets import QApplication, QFrame, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_d2r.errors import InputError
 from napari_d2r.jobs import Progress
 from napari_d2r.widgets._commands_text import super_resolve_command, super_resolve_python
+from napari_d2r.widgets._controls import fill_scrolling, put_in_clipboard
 from napari_d2r.widgets._latest import Latest
-from napari_d2r.widgets._layers import voxel_size_of
+from napari_d2r.widgets._layers import confirm_voxel_size
 from napari_d2r.widgets._live_preview import LivePreview
 from napari_d2r.widgets._planner import Planned, plan_wish
 from napari_d2r.widgets._preferences import preferences
@@ -64,14 +64,8 @@ class SuperResolveWidget(QWidget):
         column.addWidget(self.form)
         column.addWidget(self.view)
         column.addStretch()
-        area = QScrollArea()
-        area.setFrameShape(QFrame.Shape.NoFrame)
-        area.setWidgetResizable(True)
+        area = fill_scrolling(self, inner)
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        area.setWidget(inner)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(area)
 
     def _listen(self) -> None:
         view, preview = self.view, self._preview
@@ -122,7 +116,7 @@ class SuperResolveWidget(QWidget):
     def _begin(self, *, start_over: bool) -> None:
         assert self._planned is not None
         planned = self._planned
-        _confirm_voxel_size(planned.wish)
+        confirm_voxel_size(planned.wish.layer, planned.wish.voxel_size)
         run = SuperResolveRun(self._viewer, planned, start_over=start_over)
         keeper = keeper_of(self)
         keeper.keep(_KEPT, run)
@@ -180,21 +174,8 @@ class SuperResolveWidget(QWidget):
         except InputError as error:
             self.view.show_status(str(error))
             return
-        clipboard = QApplication.clipboard()
-        assert clipboard is not None
-        clipboard.setText(text)
+        put_in_clipboard(text)
         self.view.show_status(f"Copied as {what}.")
 
     def _show_run(self) -> None:
         self.view.show_run(self._run, self._planned)
-
-
-def _confirm_voxel_size(wish: Wish) -> None:
-    """Set a voxel size that the user entered on the layer, so that both lie on each other."""
-    layer = wish.layer
-    known = voxel_size_of(layer)
-    if known is not None and np.allclose(tuple(known), tuple(wish.voxel_size), rtol=1e-3):
-        return
-    edges = np.array(tuple(wish.voxel_size), float)
-    moved = np.array(layer.translate) / np.array(layer.scale) * edges
-    layer.scale, layer.translate, layer.units = edges, moved, ("nm",) * 3

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from napari.utils.notifications import show_info
 from qtpy.QtCore import QTimer
 from qtpy.QtGui import QShowEvent
-from qtpy.QtWidgets import QApplication, QFrame, QMessageBox, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QMessageBox, QVBoxLayout, QWidget
 
 from napari_d2r.errors import InputError
+from napari_d2r.widgets._controls import fill_scrolling, put_in_clipboard
 from napari_d2r.widgets._latest import Latest
 from napari_d2r.widgets._layers import confirm_voxel_size
 from napari_d2r.widgets._prepare import How, PlannedTraining, TrainWish, plan_training
@@ -61,13 +62,7 @@ class TrainWidget(QWidget):
         column.addWidget(self.form)
         column.addWidget(self.view)
         column.addStretch()
-        self._area = area = QScrollArea()
-        area.setFrameShape(QFrame.Shape.NoFrame)
-        area.setWidgetResizable(True)
-        area.setWidget(inner)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(area)
+        self._area = fill_scrolling(self, inner)
 
     def _ask_for_plan(self) -> None:
         if self._run is not None and self._run.is_running:
@@ -182,8 +177,6 @@ class TrainWidget(QWidget):
         except InputError as error:
             self.view.show_status(str(error))
             return
-        clipboard = QApplication.clipboard()
-        assert clipboard is not None
-        clipboard.setText(text)
+        put_in_clipboard(text)
         show_info("Copied.")
         self.view.show_status("Copied.")

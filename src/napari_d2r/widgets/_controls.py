@@ -1,0 +1,89 @@
+"""Controls as every widget makes them: with a name to find, one to be read aloud, and a tip."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from qtpy.QtGui import QAction
+from qtpy.QtWidgets import (
+    QApplication,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QMenu,
+    QPushButton,
+    QScrollArea,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+_W = TypeVar("_W", bound=QWidget)
+
+
+def named(widget: _W, object_name: str, label: str, tip: str = "") -> _W:
+    """The widget, with its object name, its accessible name and its tooltip."""
+    widget.setObjectName(object_name)
+    widget.setAccessibleName(label)
+    widget.setToolTip(tip)
+    return widget
+
+
+def note(object_name: str, label: str) -> QLabel:
+    """A label for a sentence, which wraps at any width."""
+    text = named(QLabel(), object_name, label)
+    text.setWordWrap(True)
+    text.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+    return text
+
+
+def rich(text: str) -> str:
+    """A tooltip that Qt wraps, which it does not do with plain text."""
+    plain = text.replace("&", "&amp;").replace("<", "&lt;").replace("\n", " ")
+    return f"<qt>{plain}</qt>" if plain else ""
+
+
+def push_button(object_name: str, text: str, tip: str, label: str = "") -> QPushButton:
+    """A button that Enter elsewhere does not press; ``label`` where its text says too little."""
+    made = named(QPushButton(text), object_name, label or text, tip)
+    made.setAutoDefault(False)
+    return made
+
+
+def add_copy_menu(copy: QPushButton) -> tuple[QAction, QAction]:
+    """Let a button offer to copy a form; the actions for a command line and for Python."""
+    command, python = QAction("Copy as command line", copy), QAction("Copy as Python", copy)
+    menu = QMenu(copy)
+    menu.addActions([command, python])
+    copy.setMenu(menu)
+    return command, python
+
+
+def in_a_row(*widgets: QWidget) -> QWidget:
+    """Widgets side by side; the first takes the focus for all."""
+    holder = QWidget()
+    row = QHBoxLayout(holder)
+    row.setContentsMargins(0, 0, 0, 0)
+    for widget in widgets:
+        row.addWidget(widget)
+    holder.setFocusProxy(widgets[0])
+    return holder
+
+
+def put_in_clipboard(text: str) -> None:
+    """Replace what is in the clipboard."""
+    clipboard = QApplication.clipboard()
+    assert clipboard is not None
+    clipboard.setText(text)
+
+
+def fill_scrolling(owner: QWidget, content: QWidget) -> QScrollArea:
+    """Fill a widget with content that scrolls where it does not fit."""
+    area = QScrollArea()
+    area.setFrameShape(QFrame.Shape.NoFrame)
+    area.setWidgetResizable(True)
+    area.setWidget(content)
+    outer = QVBoxLayout(owner)
+    outer.setContentsMargins(0, 0, 0, 0)
+    outer.addWidget(area)
+    return area
