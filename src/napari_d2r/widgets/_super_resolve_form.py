@@ -198,6 +198,8 @@ class SuperResolveForm(QWidget):
 
     def _listen(self) -> None:
         self.layer.layer_changed.connect(self._on_layer)
+        self.layer.layer_moved.connect(self.voxel_size.follow)  # which tells
+        self.layer.data_changed.connect(self._tell)
         self.voxel_size.changed.connect(self._on_voxel_size)
         self.target.currentIndexChanged.connect(self._show_target)
         self.save_format.currentTextChanged.connect(self._on_format)

@@ -98,7 +98,8 @@ class SuperResolveView(QWidget):
             text = "Resume" if can_resume else "Run"
         self.run.setText(text)
         self.run.setAccessibleName(text)
-        can_run = planned is not None and not self.findings.blocks and not self.save.is_saving
+        is_stopped = self.findings.is_looking or self.findings.blocks or self.save.is_saving
+        can_run = planned is not None and not is_stopped
         self.run.setEnabled(not run.is_cancelling if is_running else can_run)
         self.start_over.setVisible(can_resume and not is_running)
         self.start_over.setEnabled(can_run)

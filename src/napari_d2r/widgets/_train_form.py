@@ -195,6 +195,8 @@ class TrainForm(QWidget):
 
     def _listen(self) -> None:
         self.layer.layer_changed.connect(self._on_layer)
+        self.layer.layer_moved.connect(self.voxel_size.follow)  # which tells
+        self.layer.data_changed.connect(self._tell)
         self.voxel_size.changed.connect(self._on_voxel_size)
         self.project.textEdited.connect(self._on_folder_typed)
         self.project.editingFinished.connect(self._tell)

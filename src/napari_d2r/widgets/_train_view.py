@@ -12,6 +12,7 @@ from qtpy.QtWidgets import (
 
 from napari_d2r.widgets._controls import add_copy_menu, named, note, push_button, rich
 from napari_d2r.widgets._curves import CurvesView
+from napari_d2r.widgets._inspector import Inspector
 from napari_d2r.widgets._pictures import PicturesView
 from napari_d2r.widgets._prepare import PlannedTraining
 from napari_d2r.widgets._stages_view import StagesView
@@ -31,6 +32,7 @@ class TrainView(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self.findings = Inspector()
         self.plan = note("plan", "What will happen")
         self.run = push_button(
             "run", "Run", rich("Begin, pause, or go on where the training was paused.")
@@ -83,7 +85,9 @@ class TrainView(QWidget):
         else:
             how = None if planned is None else planned.how
             self.run.setText("Resume" if how == "resume" else "Run")
-            self.run.setEnabled(how is not None)
+            can_use = not (self.findings.blocks or self.findings.is_looking)
+            self.run.setEnabled(how == "resume" or (how is not None and can_use))
+            self.start_over.setEnabled(can_use)
         self.run.setAccessibleName(self.run.text())
         self.cancel.setEnabled(is_running and not is_stopping)
         is_taken = planned is not None and planned.found.state != "new"
@@ -128,6 +132,7 @@ class TrainView(QWidget):
     def _lay_out(self) -> None:
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(self.findings)
         column.addWidget(self.plan)
         buttons, more = QHBoxLayout(), QHBoxLayout()
         buttons.addWidget(self.run)

@@ -77,6 +77,7 @@ class SuperResolveWidget(QWidget):
         view.save.told.connect(self._on_saving)
         view.save.said.connect(self._on_saved)
         self.form.layer.layer_changed.connect(view.findings.inspect)
+        self.form.layer.data_changed.connect(view.findings.inspect)
         view.live_preview.toggled.connect(preview.switch)
         preview.removed.connect(lambda: view.live_preview.setChecked(False))
         preview.failed.connect(view.show_status)
