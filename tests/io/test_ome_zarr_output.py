@@ -19,7 +19,7 @@ from ome_zarr_models.v05 import Image
 from zarr.storage import LocalStore
 
 from napari_d2r.errors import DiskFullError, InputError
-from napari_d2r.io import create_output, ome_zarr_num_bytes, open_volume
+from napari_d2r.io import create_output, interrupted_shard, ome_zarr_num_bytes, open_volume
 from napari_d2r.io._pyramid import halve, pyramid_levels
 from napari_d2r.volumes import VoxelSize
 
@@ -141,6 +141,16 @@ def test_a_torn_last_line_is_ignored_and_cut_off(tmp_path, tail):
     fill(output, only={2})
     assert journal.read_bytes().startswith(whole + b'{"shard": 2')
     assert create_output(path, **SETTINGS, resume=True).done == {0, 1, 2}
+
+
+def test_looking_at_a_journal_leaves_the_line_that_is_being_written(tmp_path):
+    fill(create_output(tmp_path / "o.ome.zarr", **SETTINGS), only={0})
+    journal = tmp_path / "o.ome.zarr.partial.jsonl"
+    with journal.open("ab") as file:
+        file.write(b'{"shard": 1, "by')
+    before = journal.read_bytes()
+    assert interrupted_shard(tmp_path / "o.ome.zarr") == (32, 32, 32)
+    assert journal.read_bytes() == before
 
 
 def test_a_torn_header_starts_anew(tmp_path):

@@ -13,6 +13,7 @@ from napari_d2r.io._folder import (
 )
 from napari_d2r.io._ome_zarr import OmeZarrOutput, Shard, create_output, interrupted_shard
 from napari_d2r.io._open import VolumeInfo, is_slice_folder, open_source, open_volume, probe
+from napari_d2r.io._owner import is_filled_elsewhere
 from napari_d2r.io._pyramid import ome_zarr_num_bytes
 from napari_d2r.io._save_tiff import save_tiff
 from napari_d2r.io._source import Edges, Source, pick_axes
@@ -29,6 +30,7 @@ __all__ = [
     "check_room",
     "create_output",
     "interrupted_shard",
+    "is_filled_elsewhere",
     "is_slice_folder",
     "length_in_nm",
     "odd_names",

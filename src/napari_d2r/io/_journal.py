@@ -49,13 +49,14 @@ _HEADER = TypeAdapter(JournalHeader)
 class Journal:
     """One header line, then one line per shard, each on disk before the next shard begins.
 
-    A crash can tear the last line only. It is cut off when the journal is opened, and its
+    A crash can tear the last line only. It is cut off when the run goes on (`mend`), and its
     shard is done again. Completion is not read off the store: a shard of zeros may lawfully
     be absent, and a torn one present.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._num_whole = 0
         self.header: JournalHeader | None = None
         self.sizes: dict[int, int] = {}
         """Finished shards, by index, and the length of their file in bytes (0: no file)."""
@@ -74,18 +75,21 @@ class Journal:
     def open(cls, path: Path) -> Journal:
         """Read a journal, to its end or to the first line that is not whole.
 
-        The header is None if not even that line, or no file, is there.
+        The file is left as it is, for a run may be writing it. The header is None if not
+        even that line, or no file, is there.
         """
         journal = cls(path)
         if not path.is_file():
             return journal
-        good = 0
         for line in path.read_bytes().splitlines(keepends=True):
             if not line.endswith(b"\n") or not journal._accept(line):
                 break
-            good += len(line)
-        os.truncate(path, good)
+            journal._num_whole += len(line)
         return journal
+
+    def mend(self) -> None:
+        """Cut off what is not whole, so that lines can be added to an opened journal."""
+        os.truncate(self._path, self._num_whole)
 
     def add(self, index: int, num_bytes: int) -> None:
         """Record that a shard is finished and on disk."""

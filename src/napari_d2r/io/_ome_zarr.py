@@ -18,6 +18,7 @@ from zarr.codecs import ZstdCodec
 from napari_d2r.errors import InputError
 from napari_d2r.io._disk import disk_errors, sync_file, sync_folder
 from napari_d2r.io._journal import Journal, JournalHeader
+from napari_d2r.io._owner import leave, refuse_if_filled_elsewhere, take
 from napari_d2r.io._pyramid import Level, boxes, fill_level, pyramid_levels
 from napari_d2r.volumes import VoxelSize
 
@@ -48,11 +49,12 @@ class Shard:
 class OmeZarrOutput:
     """A store in the making; see `create_output`.
 
-    Three things lie side by side::
+    These lie side by side::
 
         out.ome.zarr                 appears in one step, by `publish`
         out.ome.zarr.partial/        the store being filled, itself valid OME-Zarr
         out.ome.zarr.partial.jsonl   the journal of finished shards
+        out.ome.zarr.partial.pid     which process fills it, until `release`
 
     A shard is the smallest thing zarr writes atomically, so it is written whole, by one
     writer, and listed only once its bytes are on disk.
@@ -138,10 +140,15 @@ class OmeZarrOutput:
         for start in range(0, num_slices, thickness):
             yield from np.asarray(self._array[start : start + thickness])
 
+    def release(self) -> None:
+        """Let other processes go on with it."""
+        leave(self.path)
+
     def discard(self) -> None:
         """Delete the unfinished store and its journal, once nobody needs them."""
         _delete_store(_partial(self.path))
         _journal_path(self.path).unlink(missing_ok=True)
+        self.release()
 
     def publish(self, attributes: Mapping[str, object]) -> Path:
         """Add the coarser levels and give the store its final name.
@@ -182,6 +189,7 @@ class OmeZarrOutput:
             sync_file(self._folder / "zarr.json")
             _move_into_place(self._folder, self.path)
         _journal_path(self.path).unlink(missing_ok=True)
+        self.release()
         self._folder = self.path
         self._group = zarr.open_group(store=self.path, mode="r", use_consolidated=False)
         self._array = _array(self._group, "0")
@@ -237,8 +245,8 @@ def create_output(
     Raises
     ------
     InputError
-        If the output exists, an interrupted run is in the way, or the run to resume had
-        another input, model or settings.
+        If the output exists, an interrupted run is in the way, the run to resume had
+        another input, model or settings, or another process is filling the store.
     DiskFullError
         If not even the empty store fits.
     """
@@ -255,6 +263,7 @@ def create_output(
     if any(edge % min(chunk, edge) for edge in shard) or min(*shape, *shard, chunk) < 1:
         raise ValueError(f"Shards of {shard} are not whole chunks of {chunk}.")
     _refuse_existing(path, overwrite=overwrite)
+    refuse_if_filled_elsewhere(path)
     journal = Journal.open(_journal_path(path))
     partial = _partial(path)
     if journal.header is not None and partial.is_dir():
@@ -264,6 +273,8 @@ def create_output(
                     f"{path.name} cannot be resumed, because the input, the model or the settings "
                     "changed; repeat them as they were, or start again with --overwrite."
                 )
+            take(path)
+            journal.mend()
             group = zarr.open_group(store=partial, mode="r+", use_consolidated=False)
             return OmeZarrOutput(path, group, journal)
         if journal.sizes and not overwrite:
@@ -275,6 +286,7 @@ def create_output(
         if partial.exists():
             _delete_store(partial)
         partial.parent.mkdir(parents=True, exist_ok=True)
+        take(path)
         group = zarr.create_group(store=partial, zarr_format=3)
         _create_array(group, "0", _triple(shape), header)
         level = Level(_triple(shape), (1, 1, 1))

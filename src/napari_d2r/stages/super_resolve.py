@@ -66,12 +66,14 @@ def run_super_resolve(
     overwrite: bool = False,
     cancel: CancelToken | None = None,
     first: tuple[float, float, float] | None = None,
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0),
 ) -> Iterator[Event]:
     """Fill the output; ends in ``Finished`` with `SuperResolved`, or with the partial path.
 
     Cancelling keeps finished shards beside the output, and ``resume`` goes on from them.
     The shards closest to ``first`` (z, y, x in output voxels) come first; any order gives
-    the same bytes.
+    the same bytes. ``origin`` is where the centre of the first voxel stands, in nm (z, y, x);
+    OME-Zarr keeps it, TIFF does not.
 
     Raises
     ------
@@ -89,9 +91,24 @@ def run_super_resolve(
         identity=_identity(plan),
         shard=plan.shard.shape,
         chunk=CHUNK,
+        origin=origin,
         resume=resume,
         overwrite=overwrite,
     )
+    try:
+        yield from _run(plan, output, cancel, began, first, overwrite)
+    finally:
+        output.release()
+
+
+def _run(
+    plan: SuperResolvePlan,
+    output: OmeZarrOutput,
+    cancel: CancelToken | None,
+    began: float,
+    first: tuple[float, float, float] | None,
+    overwrite: bool,
+) -> Iterator[Event]:
     yield Started("super-resolve", output.partial_path)
     for warning in plan.warnings:
         yield Warned(warning)
