@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
-from napari.utils.notifications import show_info
+from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QUrl
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QMessageBox, QWidget
 
+from napari_d2r.io import is_filled_elsewhere
 from napari_d2r.jobs import CancelToken, Event, Finished, Outcome
 from napari_d2r.widgets._controls import named, push_button
 from napari_d2r.widgets._latest import Latest
 from napari_d2r.widgets._layers import METADATA
 from napari_d2r.widgets._preferences import preferences
+from napari_d2r.widgets._save import being_saved
 
 _viewers: WeakSet[Any] = WeakSet()  # of all windows, whose layers read from the cache
 
@@ -58,6 +60,7 @@ class CacheRow(QWidget):
         row.addWidget(self.clear)
         self._sweeper = Latest("cache", _sweep, self)
         self._sweeper.answered.connect(self._on_swept)
+        self._sweeper.failed.connect(self._on_failed)
         self.open.clicked.connect(self._on_open)
         self.clear.clicked.connect(self._on_clear)
         self.recount()
@@ -69,10 +72,17 @@ class CacheRow(QWidget):
     def _on_swept(self, asked: _Sweep, found: tuple[int, int, int]) -> None:
         number, num_bytes, deleted = found
         if asked.delete:
-            show_info(f"Deleted {deleted} results; those that layers show are kept.")
+            show_info(f"Deleted {deleted} results; those that are in use are kept.")
         size = f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.0f} MB"
         self.label.setText(f"Results kept: {number}, {size}")
         self.clear.setEnabled(number > 0)
+
+    def _on_failed(self, asked: _Sweep, sentence: str) -> None:
+        show_error(
+            f"The kept results could not be {'deleted' if asked.delete else 'counted'}: {sentence}"
+        )
+        if asked.delete:
+            self.recount()
 
     def _on_open(self) -> None:
         folder = preferences().results_folder
@@ -91,14 +101,14 @@ class CacheRow(QWidget):
 
 
 def _used() -> frozenset[Path]:
-    """Stores that a layer of any window reads from, or that are being filled."""
+    """Stores that a layer of any window reads from, or a Save, or that are being filled."""
     paths = [
         layer.metadata[METADATA].get("path")
         for viewer in _viewers
         for layer in viewer.layers
         if METADATA in layer.metadata
     ]
-    return frozenset(Path(path) for path in paths if path)
+    return frozenset(Path(path) for path in paths if path) | frozenset(being_saved)
 
 
 def _sweep(asked: _Sweep, cancel: CancelToken) -> Iterator[Event]:
@@ -110,7 +120,8 @@ def _sweep(asked: _Sweep, cancel: CancelToken) -> Iterator[Event]:
         if separator:  # not ours otherwise
             found.setdefault(name, []).append(path)
     for name, paths in found.items():
-        if asked.delete and asked.folder / f"{name}.ome.zarr" not in asked.used:
+        store = asked.folder / f"{name}.ome.zarr"
+        if asked.delete and store not in asked.used and not is_filled_elsewhere(store):
             for path in paths:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
             deleted += 1

@@ -111,15 +111,19 @@ class LivePreview(QObject):
         wish, factor = question.planned.wish, question.planned.plan.grid.factor
         placed = placement(wish.layer, factor, wish.box)
         placed["translate"] += placed["scale"] * [start for start, _ in question.ends]
+        model = question.planned.plan.model
+        is_sample = model is not None and model.card.sampler is not None
+        name = f"{PREVIEW} (sample)" if is_sample else PREVIEW
         if self.layer is None:
             chosen = set(self._viewer.layers.selection)
             self.layer = self._viewer.add_image(
-                values, name=PREVIEW, metadata={METADATA: {"kind": PREVIEW}}, **placed
+                values, name=name, metadata={METADATA: {"kind": PREVIEW}}, **placed
             )
             self._viewer.layers.selection = chosen
         else:
-            self.layer.data = values
-            self.layer.scale, self.layer.translate = placed["scale"], placed["translate"]
+            self.layer.data, self.layer.name = values, name
+            for what in ("scale", "translate", "units", "affine"):
+                setattr(self.layer, what, placed[what])
 
     def _on_failed(self, question: _Question, sentence: str) -> None:
         self._asked = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -43,13 +44,15 @@ _WORDS = {
 class Planned:
     """A wish that met its volume; ``is_begun`` where an earlier run can be resumed.
 
-    ``tiff`` is where the result is copied to at the end, where that was wished for.
+    ``tiff`` is where the result is copied to at the end, where that was wished for;
+    ``origin`` where its first voxel stands, in nm.
     """
 
     wish: Wish
     plan: SuperResolvePlan
     is_begun: bool
     tiff: Path | None
+    origin: tuple[float, float, float]
 
     @property
     def output(self) -> Path:
@@ -77,7 +80,7 @@ def plan_wish(wish: Wish, cancel: CancelToken) -> Iterator[Event]:
     """
     import torch
 
-    from napari_d2r.io import interrupted_shard
+    from napari_d2r.io import check_room, interrupted_shard
     from napari_d2r.stages.super_resolve import resolve_super_resolve
 
     torch.set_num_threads(preferences().num_threads)
@@ -87,13 +90,18 @@ def plan_wish(wish: Wish, cancel: CancelToken) -> Iterator[Event]:
     tiff = wish.save_to if _is_tiff(wish.save_to) else None
     if wish.save_to is not None and wish.save_to.exists():
         raise InputError(f"{wish.save_to} exists; choose another name, or delete it first.")
-    output = _store_for(wish, volume)
+    if tiff is not None and not tiff.absolute().parent.is_dir():
+        raise InputError(f"There is no folder {tiff.parent}; create it first.")
+    origin = _origin(wish)
+    output = _store_for(wish, volume, origin)
     is_begun = interrupted_shard(output) is not None
     try:
         plan = resolve_super_resolve(wish.job, volume, output, resume=is_begun)
     except InputError as error:
         raise InputError(in_words_of_the_form(str(error))) from error
-    yield Finished(Outcome.COMPLETED, Planned(wish, plan, is_begun, tiff))
+    if tiff is not None:
+        check_room(tiff, math.prod(plan.output_shape) * volume.dtype.itemsize)
+    yield Finished(Outcome.COMPLETED, Planned(wish, plan, is_begun, tiff, origin))
 
 
 def in_words_of_the_form(sentence: str) -> str:
@@ -103,11 +111,25 @@ def in_words_of_the_form(sentence: str) -> str:
     return sentence
 
 
+def _origin(wish: Wish) -> tuple[float, float, float]:
+    """Where the first voxel of the layer, or of the region of it, stands, in nm.
+
+    Counted in voxels of the layer, so that it also holds for a layer in pixels, whose voxel
+    size was entered; to a millionth of a nm, so that a plan made anew finds its store again.
+    """
+    layer = wish.layer
+    voxels = (layer.translate + layer.affine.translate) / layer.scale
+    if wish.box is not None:
+        voxels = voxels + [part.start for part in wish.box]
+    z, y, x = (round(float(nm), 6) + 0.0 for nm in voxels * tuple(wish.voxel_size))
+    return z, y, x
+
+
 def _is_tiff(path: Path | None) -> bool:
     return path is not None and path.suffix.lower() in {".tif", ".tiff"}
 
 
-def _store_for(wish: Wish, volume: Volume) -> Path:
+def _store_for(wish: Wish, volume: Volume, origin: tuple[float, float, float]) -> Path:
     """Where the store goes: the file wished for, or a name of its own in the cache folder.
 
     The same wish for the same pixels finds its interrupted store again; a finished one is
@@ -118,16 +140,16 @@ def _store_for(wish: Wish, volume: Volume) -> Path:
     folder = preferences().results_folder
     folder.mkdir(parents=True, exist_ok=True)
     stem = re.sub(r"[^\w.-]+", "_", f"{wish.layer.name} {wish.model_title}").strip("_.")[:80]
-    name, number = f"{stem}_{_digest(wish, volume)}", 1
+    name, number = f"{stem}_{_digest(wish, volume, origin)}", 1
     while (path := folder / f"{name}{f'_{number}' if number > 1 else ''}.ome.zarr").exists():
         number += 1
     return path
 
 
-def _digest(wish: Wish, volume: Volume) -> str:
+def _digest(wish: Wish, volume: Volume, origin: tuple[float, float, float]) -> str:
     """Of everything that shapes the result, with a few pixels in place of all."""
     settings = wish.job.model_dump(mode="json", exclude=_NO_MATTER)
-    facts = (settings, volume.shape, str(volume.dtype), tuple(wish.voxel_size), wish.box)
+    facts = (settings, volume.shape, str(volume.dtype), tuple(wish.voxel_size), wish.box, origin)
     digest = hashlib.sha256(repr(facts).encode())
     picks = np.linspace(0, volume.shape[0] - 1, _SAMPLED_SLICES).round().astype(int)
     for k in np.unique(picks):

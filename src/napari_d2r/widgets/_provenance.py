@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_d2r.widgets._planner import Planned
+
+if TYPE_CHECKING:
+    from napari_d2r.stages.super_resolve import SuperResolvePlan
 
 
 def provenance(planned: Planned) -> dict[str, Any]:
@@ -24,7 +27,7 @@ def provenance(planned: Planned) -> dict[str, Any]:
         "factor": plan.grid.factor,
         "measured_slices_at_multiples_of": plan.grid.factor if plan.grid.is_integer else None,
         "method": plan.job.method,
-        "method_name": "D2R" if card else plan.job.method,
+        "method_name": _method_name(plan),
         "model": wish.model_title if card else "",
         "model_path": str(plan.model.path) if plan.model else "",
         "architecture": card.architecture if card else "",
@@ -38,3 +41,10 @@ def provenance(planned: Planned) -> dict[str, Any]:
         "is_complete": False,
     }
     return about
+
+
+def _method_name(plan: SuperResolvePlan) -> str:
+    """In the name of the layer: a sample must not pass for a prediction."""
+    if plan.model is None:
+        return plan.job.method
+    return "D2R" if plan.model.card.sampler is None else "D2R sample"

@@ -18,6 +18,8 @@ from napari_d2r.volumes import Volume
 
 _SLAB = 64  # slices of one layer of chunks
 _TELL_EVERY_S = 0.2
+being_saved: list[Path] = []
+"""Stores that a copy is being made of."""
 
 
 class _Stopped(Exception):
@@ -48,12 +50,15 @@ def save_result(source: Path, target: Path, cancel: CancelToken) -> Iterator[Eve
     is_tiff = target.suffix.lower() in {".tif", ".tiff"}
     if not is_tiff and target.suffix.lower() != ".zarr":
         raise InputError(f"{target.name} must end in .ome.zarr or .tif, which can be written.")
-    yield Started("save", target)
+    being_saved.append(source)
     try:
+        yield Started("save", target)
         yield from _to_tiff(source, target, cancel) if is_tiff else _copy(source, target, cancel)
     except _Stopped:
         yield Finished(Outcome.CANCELLED)
         return
+    finally:
+        being_saved.remove(source)
     yield Finished(Outcome.COMPLETED, target)
 
 

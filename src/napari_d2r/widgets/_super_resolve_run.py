@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QObject, Signal
 
 from napari_d2r.jobs import (
@@ -108,7 +109,8 @@ class SuperResolveRun(QObject):
                 self.warned.emit(event.message)
         elif isinstance(event, Failed):
             self.has_failed = True
-            self.message = in_words_of_the_form(event.message)
+            why = in_words_of_the_form(event.message)
+            self.message = why if self.result is None else self._not_copied(why)
         elif isinstance(event, Finished):
             self._on_finished(event)
         self.changed.emit()
@@ -132,6 +134,10 @@ class SuperResolveRun(QObject):
         self._feed.removed.connect(self._on_removed)
 
     def _on_finished(self, event: Finished) -> None:
+        if self.result is not None:  # the copy to TIFF, and not the run
+            if event.outcome is not Outcome.COMPLETED:
+                self.message = self._not_copied("cancelled")
+            return
         self.outcome = event.outcome
         if event.outcome is not Outcome.COMPLETED:
             done = f"{self.progress.done:g} of {self.progress.total:g}" if self.progress else "no"
@@ -150,15 +156,26 @@ class SuperResolveRun(QObject):
         place = self.planned.tiff or self.result
         self.message = f"Finished: {shape} voxels, {where}{place.name}."
 
+    def _not_copied(self, why: str) -> str:
+        assert self.planned.tiff is not None
+        return (
+            f"The result is whole, but {self.planned.tiff.name} was not written "
+            f"({why.rstrip('.')}); use Save as…."
+        )
+
     def _on_removed(self) -> None:
         self.cancel()
 
     def _on_ended(self) -> None:
         self._runner = None
-        if self._feed is not None and not self._is_silent:
+        if self._is_silent:
+            return
+        if self._feed is not None:
             self._feed.finish()
-        if not self._is_silent:
-            self.ended.emit()
+            self._feed.deleteLater()
+        self._feed = self._viewer = None  # the last run of a window is kept for its message
+        (show_error if self.has_failed else show_info)(self.message)
+        self.ended.emit()
 
     def _require_feed(self) -> LayerFeed:
         assert self._feed is not None, "blocks before the store"
@@ -180,7 +197,12 @@ def _work(
 
     torch.set_num_threads(preferences().num_threads)
     events = run_super_resolve(
-        planned.plan, resume=is_resumed, overwrite=start_over, cancel=cancel, first=first
+        planned.plan,
+        resume=is_resumed,
+        overwrite=start_over,
+        cancel=cancel,
+        first=first,
+        origin=planned.origin,
     )
     growing: GrowingArray | None = None
     finished = Finished(Outcome.CANCELLED)
@@ -191,6 +213,7 @@ def _work(
             yield _Opened(growing)
             if is_resumed:
                 growing.take_all()
+                yield BlockWritten((0, 0, 0), planned.plan.output_shape)
         elif isinstance(event, BlockWritten) and growing is not None:
             growing.take(event.start, event.stop)
         elif isinstance(event, Finished):
@@ -201,13 +224,11 @@ def _work(
         yield finished
         return
     path = finished.result.path
-    if planned.tiff is not None:
-        yield StageStarted("write TIFF", 2, 2)
-        for event in save_result(path, planned.tiff, cancel):
-            if isinstance(event, Progress):
-                yield event
     yield Finished(Outcome.COMPLETED, path)
     yield _Opened(zarr.open_array(path / "0", mode="r"))
+    if planned.tiff is not None:
+        yield StageStarted("write TIFF", 2, 2)
+        yield from save_result(path, planned.tiff, cancel)
 
 
 def _layer_of(viewer: Any, path: str) -> Any:

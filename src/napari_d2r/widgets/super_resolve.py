@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from napari.utils.notifications import show_error, show_info, show_warning
+from napari.utils.notifications import show_warning
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QVBoxLayout, QWidget
@@ -119,9 +119,7 @@ class SuperResolveWidget(QWidget):
         planned = self._planned
         confirm_voxel_size(planned.wish.layer, planned.wish.voxel_size)
         run = SuperResolveRun(self._viewer, planned, start_over=start_over)
-        keeper = keeper_of(self)
-        keeper.keep(_KEPT, run)
-        run.ended.connect(lambda: keeper.release(_KEPT))
+        keeper_of(self).keep(_KEPT, run)  # and the last one, after its end
         self._attach(run)
         run.start()
         self._show_run()
@@ -133,9 +131,12 @@ class SuperResolveWidget(QWidget):
         run.ended.connect(self._on_ended)
 
     def _take_up(self) -> None:
-        running = keeper_of(self).kept.get(_KEPT)
-        if self._run is None and running is not None:
-            self._attach(running)
+        kept = keeper_of(self).kept.get(_KEPT)
+        if self._run is None and kept is not None:
+            self._attach(kept)
+            if not kept.is_running:
+                self.view.show_status(kept.message)
+                self.view.save.set_source(kept.result)
             self._show_run()
 
     def _on_warned(self, sentence: str) -> None:
@@ -144,7 +145,6 @@ class SuperResolveWidget(QWidget):
 
     def _on_ended(self) -> None:
         assert self._run is not None
-        (show_error if self._run.has_failed else show_info)(self._run.message)
         self.view.show_status(self._run.message)
         self.view.save.set_source(self._run.result)
         self.view.cache.recount()
