@@ -82,11 +82,11 @@ def train(open_widget: Callable[[str], Any], qtbot: Any) -> Callable[[], Clicker
 
 @pytest.fixture
 def long_job(tiny_job: TrainJob) -> TrainJob:
-    """As the tiny one, but stage I would go on for hours if no time budget ended it."""
+    """As the tiny one, but stage I would go on until its time budget ends it."""
     fields = tiny_job.model_dump(mode="json")
     fields["prior"]["optimizer"]["max_steps"] = 10_000_000
     fields["prior"]["optimizer"]["validate_every"] = 5
-    return TrainJob.checked(fields | {"max_minutes": 60.0})
+    return TrainJob.checked(fields | {"max_minutes": 6.0})
 
 
 def children() -> list[psutil.Process]:
