@@ -19,6 +19,7 @@ from napari_d2r.errors import InputError
 from napari_d2r.jobs import CancelToken, Device, Event
 from napari_d2r.stages._common_grid import Placed
 from napari_d2r.volumes import MIN_FACTOR, Volume, VoxelSize
+from napari_d2r.widgets._alive import while_alive
 from napari_d2r.widgets._controls import named, note
 from napari_d2r.widgets._layer_choice import LayerChoice
 from napari_d2r.widgets._layers import METADATA, require_stack, volume_of, voxel_size_of
@@ -229,6 +230,7 @@ class ResolutionForm(QWidget):
     def _tell(self, *_: Any) -> None:
         self.changed.emit()
 
+    @while_alive
     def _suggest_pair(self, event: Any = None) -> None:
         """A result, and what has its voxels but is not its source, until the user chooses."""
         images = [layer for layer in self._viewer.layers if isinstance(layer, Image)]

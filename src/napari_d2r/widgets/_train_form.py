@@ -98,6 +98,7 @@ class TrainForm(QWidget):
         fields = {
             "max_minutes": None if minutes == _NO_LIMIT else minutes,
             "factor": None if factor == _ISOTROPIC else factor,
+            "start_from": self.start_from.currentData(),
         }
         return TrainJob.checked(self.advanced.values() | fields, "The form")
 
@@ -106,6 +107,10 @@ class TrainForm(QWidget):
         was_filling, self._is_filling = self._is_filling, True
         self.minutes.setValue(_NO_LIMIT if job.max_minutes is None else job.max_minutes)
         self.factor.setValue(_ISOTROPIC if job.factor is None else job.factor)
+        start = None if job.start_from is None else str(job.start_from)
+        if self.start_from.findData(start) < 0:
+            self.start_from.addItem(Path(str(start)).name, start)
+        self.start_from.setCurrentIndex(self.start_from.findData(start))
         self.advanced.set_values(job.model_dump(mode="json"))
         self._is_filling = was_filling
         self._show_preset()
@@ -160,6 +165,17 @@ class TrainForm(QWidget):
         )
         self.minutes.setRange(_NO_LIMIT, 100_000)
         self.minutes.setSpecialValueText("no limit")
+        self.start_from = named(
+            ChoiceBox(),
+            "start_from",
+            "Start from",
+            rich(
+                "Scratch: the model knows nothing but this stack. The bundled model knows FIB-SEM "
+                "of fly brain and is adapted to this stack."
+            ),
+        )
+        self.start_from.addItem("scratch", None)
+        self.start_from.addItem("the bundled model", "bundled")
         self.factor = named(
             NumberBox(),
             "factor",
@@ -170,7 +186,7 @@ class TrainForm(QWidget):
         )
         self.factor.setRange(_ISOTROPIC, MAX_FACTOR)
         self.factor.setSpecialValueText("isotropic")
-        self.advanced = SchemaForm(TrainJob, leave_out=("factor", "max_minutes"))
+        self.advanced = SchemaForm(TrainJob, leave_out=("factor", "max_minutes", "start_from"))
         self.folded = QCollapsible("Advanced")
         self.folded.setObjectName("advanced")
         self.folded.toggleButton().setAccessibleName("Advanced settings")
@@ -189,6 +205,7 @@ class TrainForm(QWidget):
         rows.addRow("Project", in_a_row(self.project, self.browse))
         rows.addRow("Preset", self.preset)
         rows.addRow(self.preset_note)
+        rows.addRow("Start from", self.start_from)
         rows.addRow("Minutes", self.minutes)
         rows.addRow("Factor", self.factor)
         rows.addRow(self.folded)
@@ -202,6 +219,7 @@ class TrainForm(QWidget):
         self.project.editingFinished.connect(self._tell)
         self.browse.clicked.connect(self._browse)
         self.preset.currentIndexChanged.connect(self._on_preset)
+        self.start_from.currentIndexChanged.connect(self._on_setting)
         for signal in (self.minutes.valueChanged, self.factor.valueChanged, self.advanced.changed):
             signal.connect(self._on_setting)
 
