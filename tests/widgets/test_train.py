@@ -305,5 +305,5 @@ def test_every_control_has_a_name_and_is_in_the_docs(train: Any, add_stack: Any)
         part = part.nextInFocusChain()
     assert order == [
         *("layer", "voxel_size_z", "voxel_size_y", "voxel_size_x", "project", "browse", "preset"),
-        *("minutes", "factor", "run", "cancel", "start_over", "copy", "log"),
+        *("start_from", "minutes", "factor", "run", "cancel", "start_over", "copy", "log"),
     ]
