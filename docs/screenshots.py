@@ -30,6 +30,7 @@ HERE = Path(__file__).parent
 IMAGES = HERE / "images"
 FACTOR = 8
 SIZE = (1500, 940)
+DOCK_WIDTH = 430
 PATIENCE_S = 300.0
 
 
@@ -72,7 +73,8 @@ class Session:
 
     def open(self, name: str) -> QWidget:
         """A widget of the plugin, as the menu opens it."""
-        _, widget = self.viewer.window.add_plugin_dock_widget("napari-d2r", name)
+        dock, widget = self.viewer.window.add_plugin_dock_widget("napari-d2r", name)
+        self.window.resizeDocks([dock], [DOCK_WIDTH], Qt.Orientation.Horizontal)
         self.wait(1)
         return widget
 
@@ -179,14 +181,14 @@ def compare() -> None:
 def resolution() -> None:
     """What was gained, slice by slice."""
     session = Session()
-    super_resolved(session)
+    widget, _ = super_resolved(session)
+    session.viewer.window.remove_dock_widget(widget)
     session.viewer.layers.selection.active = session.layer
     widget = session.open("Resolution")
     gain = child(widget, "gain")
     session.wait_until(gain.isEnabled)
     gain.click()
-    session.wait(1)
-    session.wait_until(gain.isEnabled)
+    session.wait_until(lambda: "left-out slices" in child(widget, "status").text())
     session.shoot("resolution")
     session.close()
 

@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 _W = TypeVar("_W", bound=QWidget)
+_NARROWEST = 300  # pixels; napari's default for a dock would cut the labels of the forms
 
 
 def named(widget: _W, object_name: str, label: str, tip: str = "") -> _W:
@@ -82,6 +83,7 @@ def fill_scrolling(owner: QWidget, content: QWidget) -> QScrollArea:
     area = QScrollArea()
     area.setFrameShape(QFrame.Shape.NoFrame)
     area.setWidgetResizable(True)
+    area.setMinimumWidth(_NARROWEST)
     area.setWidget(content)
     outer = QVBoxLayout(owner)
     outer.setContentsMargins(0, 0, 0, 0)
