@@ -193,6 +193,7 @@ def test_pause_close_cancel_another_day_resume_and_use_the_model(
     assert result.path.exists()
 
     ui.widget.form.layer.choose(add_stack())
+    ui.widget.form.minutes.setValue(6)
     answers = iter([QMessageBox.StandardButton.No, QMessageBox.StandardButton.Yes])
     monkeypatch.setattr(QMessageBox, "question", lambda *arguments: next(answers))
     ui.wait_for("plan", "finished model")
