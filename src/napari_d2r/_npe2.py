@@ -29,7 +29,7 @@ from napari_d2r.io import (
     save_tiff,
     slice_paths,
 )
-from napari_d2r.jobs import Finished
+from napari_d2r.jobs import Finished, Progress
 from napari_d2r.samples import FIB25_LICENCE, fib25_stream, phantom_sample
 from napari_d2r.volumes import SUPPORTED_DTYPES, ArrayLike, IntensityRange, Volume, VoxelSize
 
@@ -37,7 +37,7 @@ __all__ = ["fib25", "get_reader", "phantom", "write_ome_zarr", "write_tiff"]
 
 LayerData = tuple[Any, dict[str, Any], str]
 
-METADATA = "napari_d2r"
+METADATA = "napari_d2r"  # key of our provenance in layer.metadata
 _UNITS = ("nm", "nm", "nm")
 _AXES = ("z", "y", "x")
 _MAX_CHANNELS = 8  # as many layers; more are spectra, and not for us
@@ -88,16 +88,8 @@ def _refuse(path: str) -> list[LayerData]:
 
 
 def _inspected(path: str) -> Inspection:
-    from napari.utils import progress
-
-    found = Inspection()
-    with progress(desc="Looking through the slices") as bar:
-        for event in inspect_stream(path):
-            if isinstance(event, Finished):
-                found = event.result
-            else:
-                bar.total = int(event.total)
-                bar.update(int(event.done) - bar.n)
+    found = _drained(inspect_stream(path), "Looking through the slices")
+    assert isinstance(found, Inspection)
     return found
 
 
@@ -293,16 +285,7 @@ def fib25() -> list[LayerData]:
     D2RError
         If it cannot be downloaded.
     """
-    from napari.utils import progress
-
-    volume = None
-    with progress(desc="FIB-25: download") as bar:
-        for event in fib25_stream():
-            if isinstance(event, Finished):
-                volume = event.result
-            else:
-                bar.total = int(event.total)
-                bar.update(int(event.done) - bar.n)
+    volume = _drained(fib25_stream(), "FIB-25: download")
     assert isinstance(volume, Volume)
     _notify("show_info", FIB25_LICENCE)
     facts = _facts(volume, "sample: FIB-25") | {"licence": FIB25_LICENCE}
@@ -319,6 +302,21 @@ def _tracked(items: Any, words: str, total: int | None = None) -> Iterator[Any]:
     from napari.utils import progress
 
     yield from progress(items, desc=words, total=total)
+
+
+def _drained(events: Iterator[Progress | Finished], words: str) -> Any:
+    """Run a job under a progress bar of napari's; returns its result."""
+    from napari.utils import progress
+
+    result = None
+    with progress(desc=words) as bar:
+        for event in events:
+            if isinstance(event, Finished):
+                result = event.result
+            else:
+                bar.total = int(event.total)
+                bar.update(int(event.done) - bar.n)
+    return result
 
 
 def _notify(how: str, sentence: str) -> None:

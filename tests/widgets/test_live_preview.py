@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 pytest.importorskip("napari")
+from napari_d2r._npe2 import METADATA
 from napari_d2r.volumes import Volume
-from napari_d2r.widgets._layers import METADATA, PREVIEW
+from napari_d2r.widgets._layers import PREVIEW
 
 pytestmark = pytest.mark.usefixtures("no_threads_left")
 

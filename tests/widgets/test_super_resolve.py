@@ -14,10 +14,10 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox
 
 from napari_d2r import open_volume, super_resolve
+from napari_d2r._npe2 import METADATA
 from napari_d2r.jobs import SuperResolveJob
 from napari_d2r.volumes import Volume
 from napari_d2r.widgets import copy_methods_paragraph
-from napari_d2r.widgets._layers import METADATA
 
 pytestmark = pytest.mark.usefixtures("no_threads_left")
 Click = Callable[[str], None]

@@ -11,12 +11,12 @@ import pytest
 pytest.importorskip("napari")
 from qtpy.QtCore import Qt
 
+from napari_d2r._npe2 import METADATA
 from napari_d2r.errors import DiskFullError
 from napari_d2r.io import open_source
 from napari_d2r.stages import super_resolve as stage
 from napari_d2r.widgets import _save
 from napari_d2r.widgets._cache_row import _used
-from napari_d2r.widgets._layers import METADATA
 
 pytestmark = pytest.mark.usefixtures("no_threads_left")
 

@@ -15,11 +15,11 @@ pytest.importorskip("napari")
 from qtpy.QtCore import Qt
 
 from napari_d2r import open_volume
+from napari_d2r._npe2 import METADATA
 from napari_d2r.io import interrupted_shard
 from napari_d2r.samples import phantom_sample
 from napari_d2r.stages import super_resolve as stage
 from napari_d2r.widgets import _super_resolve_form
-from napari_d2r.widgets._layers import METADATA
 
 pytestmark = pytest.mark.usefixtures("no_threads_left")
 _SHAPE = (33, 160, 160)  # nine blocks

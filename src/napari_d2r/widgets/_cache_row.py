@@ -14,11 +14,11 @@ from qtpy.QtCore import QUrl
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QMessageBox, QWidget
 
+from napari_d2r._npe2 import METADATA
 from napari_d2r.io import is_filled_elsewhere
 from napari_d2r.jobs import CancelToken, Event, Finished, Outcome
 from napari_d2r.widgets._controls import named, push_button
 from napari_d2r.widgets._latest import Latest
-from napari_d2r.widgets._layers import METADATA
 from napari_d2r.widgets._preferences import preferences
 from napari_d2r.widgets._save import being_saved
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_d2r._npe2 import METADATA
 from napari_d2r.errors import InputError
 from napari_d2r.widgets._compare_sampling import Axis, Grid, Point, Stack, common_grid
-from napari_d2r.widgets._layers import METADATA, finest_data, require_stack, voxel_size_of
+from napari_d2r.widgets._layers import finest_data, require_stack, voxel_size_of
 
 MAX_LAYERS = 4
 PIXELS = "pixels"

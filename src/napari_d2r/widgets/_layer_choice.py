@@ -8,8 +8,9 @@ from napari.layers import Image
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QComboBox, QWidget
 
+from napari_d2r._npe2 import METADATA
 from napari_d2r.widgets._alive import while_alive
-from napari_d2r.widgets._layers import METADATA, PREVIEW
+from napari_d2r.widgets._layers import PREVIEW
 
 _MOVES = ("scale", "units", "translate", "rotate", "shear", "affine")
 

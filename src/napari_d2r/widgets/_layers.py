@@ -8,10 +8,10 @@ import numpy as np
 from napari.layers import Image
 from napari.utils.transforms import Affine
 
+from napari_d2r._npe2 import METADATA
 from napari_d2r.errors import InputError
 from napari_d2r.volumes import ArrayLike, Volume, VoxelSize
 
-METADATA = "napari_d2r"  # key of our provenance in layer.metadata
 PREVIEW = "live preview"  # kind, in that provenance, of a layer that is only for the moment
 Box = tuple[slice, slice, slice]
 _TURNED = (

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QWidget
 
+from napari_d2r._npe2 import METADATA
 from napari_d2r.jobs import CancelToken, Event, Finished, Outcome
 from napari_d2r.widgets._alive import while_alive
 from napari_d2r.widgets._latest import Latest
-from napari_d2r.widgets._layers import METADATA, PREVIEW, placement
+from napari_d2r.widgets._layers import PREVIEW, placement
 from napari_d2r.widgets._planner import Planned
 from napari_d2r.widgets._preferences import preferences
 from napari_d2r.widgets._regions import view_corners

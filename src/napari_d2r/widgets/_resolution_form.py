@@ -15,6 +15,7 @@ from napari.layers import Image
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFormLayout, QSizePolicy, QTabWidget, QVBoxLayout, QWidget
 
+from napari_d2r._npe2 import METADATA
 from napari_d2r.errors import InputError
 from napari_d2r.jobs import CancelToken, Device, Event
 from napari_d2r.stages._common_grid import Placed
@@ -22,7 +23,7 @@ from napari_d2r.volumes import MIN_FACTOR, Volume, VoxelSize
 from napari_d2r.widgets._alive import while_alive
 from napari_d2r.widgets._controls import named, note
 from napari_d2r.widgets._layer_choice import LayerChoice
-from napari_d2r.widgets._layers import METADATA, require_stack, volume_of, voxel_size_of
+from napari_d2r.widgets._layers import require_stack, volume_of, voxel_size_of
 from napari_d2r.widgets._model_choice import ModelChoice
 from napari_d2r.widgets._number_box import IntegerBox
 from napari_d2r.widgets._preferences import preferences

@@ -12,6 +12,7 @@ import numpy as np
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QObject, Signal
 
+from napari_d2r._npe2 import METADATA
 from napari_d2r.jobs import (
     BlockWritten,
     CancelToken,
@@ -25,7 +26,7 @@ from napari_d2r.jobs import (
 )
 from napari_d2r.widgets._feed import LayerFeed
 from napari_d2r.widgets._growing import GrowingArray
-from napari_d2r.widgets._layers import METADATA, placement
+from napari_d2r.widgets._layers import placement
 from napari_d2r.widgets._planner import Planned, in_words_of_the_form
 from napari_d2r.widgets._preferences import preferences
 from napari_d2r.widgets._provenance import provenance

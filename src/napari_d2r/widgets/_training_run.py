@@ -13,6 +13,7 @@ import numpy as np
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from napari_d2r._npe2 import METADATA
 from napari_d2r.jobs import (
     BlockWritten,
     CancelToken,
@@ -25,7 +26,6 @@ from napari_d2r.jobs import (
 )
 from napari_d2r.widgets._child import JobChild
 from napari_d2r.widgets._feed import LayerFeed
-from napari_d2r.widgets._layers import METADATA
 from napari_d2r.widgets._models import models_changed
 from napari_d2r.widgets._preferences import preferences
 from napari_d2r.widgets._prepare import (

@@ -7,8 +7,8 @@ from typing import Any
 from napari.utils.notifications import show_info, show_warning
 from napari.viewer import Viewer
 
+from napari_d2r._npe2 import METADATA
 from napari_d2r.widgets._controls import put_in_clipboard
-from napari_d2r.widgets._layers import METADATA
 
 _D2R = "Chen et al., From Diffusion to Resolution, arXiv:2411.16792"
 
