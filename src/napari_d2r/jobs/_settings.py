@@ -25,6 +25,9 @@ class NetworkSettings(FrozenModel):
 class OptimizerSettings(FrozenModel):
     """How a network is fitted."""
 
+    method: Literal["adamw", "muon"] = Field(
+        "adamw", title="Method", description="muon learns convolutions in fewer steps."
+    )
     learning_rate: float = Field(2e-3, gt=0, title="Learning rate")
     batch: int = Field(16, ge=1, title="Batch", description="Crops per step.")
     max_steps: int | None = Field(

@@ -2,6 +2,16 @@
 
 from napari_d2r.training._diffusion_task import DiffusionTask
 from napari_d2r.training._loop import FitResult, Task, fit
+from napari_d2r.training._supervised import SupervisedTask, Variety
 from napari_d2r.training._tasks import LateralTask, SequenceTask
 
-__all__ = ["DiffusionTask", "FitResult", "LateralTask", "SequenceTask", "Task", "fit"]
+__all__ = [
+    "DiffusionTask",
+    "FitResult",
+    "LateralTask",
+    "SequenceTask",
+    "SupervisedTask",
+    "Task",
+    "Variety",
+    "fit",
+]

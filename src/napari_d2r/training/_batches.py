@@ -120,18 +120,20 @@ def draw_sequences(
     """
     depth, height, width = volume.shape
     rows, columns = min(crop, depth), min(crop, height, width)
+    inner = range(gap + 1, 2 * gap)
+    wanted = torch.tensor([0, gap, 2 * gap, 3 * gap, *inner])  # of 3 gap + 1 planes in a row
     halves, row_numbers = [], []
     for through_y, count in ((True, batch - batch // 2), (False, batch // 2)):
         if count == 0:
             continue
         through, along = (height, width) if through_y else (width, height)
-        p = _run(rng, through, 3 * gap + 1, count)[:, :, None, None]
+        p = _run(rng, through, 3 * gap + 1, count)[:, wanted, None, None]
         i = _run(rng, depth, rows, count)[:, None, :, None]
         j = _run(rng, along, columns, count)[:, None, None, :]
         halves.append(volume[i, p, j] if through_y else volume[i, j, p])
         row_numbers.append(i)
-    planes = torch.cat(halves)  # (B, 3 gap + 1, rows, columns)
-    slices = planes[:, ::gap].clone()
+    planes = torch.cat(halves)  # (B, 4 + gap - 1, rows, columns)
+    slices, truth = planes[:, :4].clone(), planes[:, 4:]
     if noise is not None:
         restored = (torch.cat(row_numbers) % noise.k != 0).to(volume)
         slices += noise.sigma * restored * torch.randn(slices.shape).to(volume)
@@ -140,7 +142,7 @@ def draw_sequences(
     slices[last, 3] = slices[last, 2]
     depths = torch.from_numpy(inner_depths(gap)).to(volume).expand(len(slices), -1)
     log2_gap = torch.full((len(slices),), math.log2(gap)).to(volume)
-    return SequenceBatch(slices, planes[:, gap + 1 : 2 * gap], depths, log2_gap)
+    return SequenceBatch(slices, truth, depths, log2_gap)
 
 
 def _starts(rng: Generator, length: int, run: int, count: int) -> Tensor:

@@ -33,6 +33,7 @@ from napari_d2r.jobs import (
     Progress,
     Scalars,
 )
+from napari_d2r.training._muon import Muon
 from napari_d2r.training._state import Counters, load_state, save_state
 
 REPORT_EVERY_S, SAVE_EVERY_S = 0.4, 30.0
@@ -150,12 +151,7 @@ class _Run:
         self.average = copy.deepcopy(network).eval().requires_grad_(False)
         self.best = copy.deepcopy(self.average)
         self.parameters = list(network.parameters())
-        self.optimizer = torch.optim.AdamW(
-            self.parameters,
-            lr=settings.learning_rate,
-            betas=(0.9, 0.99),
-            weight_decay=settings.weight_decay,
-        )
+        self.optimizer = make_optimizer(self.parameters, settings)
         self.counters = Counters(identity)
 
     def step(
@@ -166,8 +162,7 @@ class _Run:
         self.network.train()
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * self._rate(fraction)
-        autocast = device.type == "cuda" and torch.cuda.is_bf16_supported()
-        with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+        with torch.autocast(device.type, torch.bfloat16, enabled=is_bf16_fast(device)):
             loss = task.loss(self.network, rng)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -241,6 +236,27 @@ class _Run:
 
     def _modules(self) -> dict[str, nn.Module]:
         return {"network": self.network, "average": self.average, "best": self.best}
+
+
+def make_optimizer(
+    parameters: list[nn.Parameter], settings: OptimizerSettings
+) -> torch.optim.Optimizer:
+    """The optimiser that the settings name."""
+    rate, decay = settings.learning_rate, settings.weight_decay
+    if settings.method == "muon":
+        return Muon(parameters, lr=rate, weight_decay=decay)
+    return torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.99), weight_decay=decay)
+
+
+def is_bf16_fast(device: torch.device) -> bool:
+    """Whether the device has instructions for bf16; a CPU without them is hundreds of times slower.
+
+    Weights, their average and the optimiser stay in float32.
+    """
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    has = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
 
 
 def _scalars(step: int, scores: Mapping[str, float]) -> Scalars:
