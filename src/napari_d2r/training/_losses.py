@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from napari_d2r.jobs import LossSettings
@@ -30,12 +29,12 @@ def structural_similarity(a: Tensor, b: Tensor, sigma: float = 1.5, size: int = 
     In float32 even under autocast, because variances are small differences of squares. The
     window shrinks along an axis that is shorter than it.
     """
-    a, b = (x.float().flatten(0, 1)[:, None] for x in (a, b))
-    down, across = (_gaussian(sigma, min(size, length), a) for length in a.shape[-2:])
+    a, b = a.float(), b.float()
+    down, across = (_gaussian(sigma, min(size, length), length, a) for length in a.shape[-2:])
 
     def blur(x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            return F.conv2d(F.conv2d(x, down[None, None, :, None]), across[None, None, None, :])
+            return down @ x @ across.T
 
     mean_a, mean_b = blur(a), blur(b)
     var_a, var_b = blur(a * a) - mean_a**2, blur(b * b) - mean_b**2
@@ -60,10 +59,14 @@ def focal_frequency_loss(predicted: Tensor, truth: Tensor) -> Tensor:
     return loss
 
 
-def _gaussian(sigma: float, size: int, like: Tensor) -> Tensor:
-    """The longest odd window of at most ``size``, with sum 1."""
+def _gaussian(sigma: float, size: int, length: int, like: Tensor) -> Tensor:
+    """A matrix that slides the longest odd window of at most ``size``, with sum 1, along an axis.
+
+    (length - window + 1, length): products of matrices take a fraction of the time of
+    convolutions of one channel.
+    """
     radius = (size - 1) // 2
-    offsets = torch.arange(-radius, radius + 1).to(like)
-    window = torch.exp(-offsets.square() / (2 * sigma**2))
-    normalised: Tensor = window / window.sum()
-    return normalised
+    starts = torch.arange(length - 2 * radius)[:, None]
+    offsets = (torch.arange(length) - starts - radius).to(like)
+    window = torch.exp(-offsets.square() / (2 * sigma**2)) * (offsets.abs() <= radius)
+    return window / window.sum(1, keepdim=True)
