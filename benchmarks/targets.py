@@ -7,73 +7,23 @@ evaluation see a central box of EDGE x EDGE pixels and all slices: sampling is s
 """
 
 import sys
-import tempfile
 import time
-from pathlib import Path
 
-import numpy as np
 import torch
 from _common import print_table, truth_and_stack
-from torch import nn
+from _trial import GAP, SCORES, filled, scores, trained
 
 from napari_d2r.inference import (
     AxialPredictor,
-    Box,
     InterpolationPredictor,
     SequencePredictor,
-    fill_shard,
     predictor_for,
 )
-from napari_d2r.jobs import PriorSettings, SamplerSettings, StudentSettings, load_preset
-from napari_d2r.models import build_network
-from napari_d2r.stages.evaluate import evaluate
-from napari_d2r.training import DiffusionTask, LateralTask, SequenceTask, Task, fit
-from napari_d2r.volumes import AxialGrid, IntensityRange, Volume, centred_box
+from napari_d2r.jobs import SamplerSettings, load_preset
+from napari_d2r.training import DiffusionTask, LateralTask, SequenceTask
+from napari_d2r.volumes import IntensityRange, Volume, centred_box
 
-GAP = 8
-CPU = torch.device("cpu")
 UNIT = IntensityRange(0.0, 1.0)
-
-
-def trained(
-    settings: PriorSettings | StudentSettings, task: Task, seconds: float | None
-) -> nn.Module:
-    """A fitted network."""
-    torch.manual_seed(0)
-    network = build_network(settings.network.architecture, settings.network.options)
-    with tempfile.TemporaryDirectory() as folder:
-        state = Path(folder) / "state.safetensors"
-        for _ in fit(
-            network,
-            task,
-            settings.optimizer,
-            seed=0,
-            device=CPU,
-            state_path=state,
-            identity="benchmark",
-            max_seconds=seconds,
-        ):
-            pass
-    return network
-
-
-def filled(volume: Volume, k: int, predictor: AxialPredictor, unit: IntensityRange) -> np.ndarray:
-    """The volume with k - 1 slices in every gap."""
-    grid = AxialGrid(volume.shape[0], k)
-    box = Box((0, 0, 0), (grid.num_output, *volume.shape[1:]))
-    return fill_shard(volume, grid, box, predictor, unit, GAP, CPU)
-
-
-def scores(truth: Volume, result: np.ndarray) -> list[str]:
-    """PSNR with its gain over linear, SSIM and FSC of a result."""
-    report = evaluate(Volume(result, truth.voxel_size, "result"), truth, factor=GAP)
-    tested, linear = ({p.plane: p for p in one.planes} for one in (report.result, report.linear))
-    gain = tested["XZ"].psnr_db - linear["XZ"].psnr_db
-    return [
-        f"{tested['XZ'].psnr_db:.2f} ({gain:+.2f})",
-        f"{tested['XZ'].ssim:.3f}",
-        report.result.curves.plain.resolution_text(0.5),
-    ]
 
 
 def main(
@@ -121,11 +71,11 @@ def main(
             direct[::GAP] = stack.read()
             rows.append([f"{label}, applied directly", *scores(truth, direct), f"{made_in:.0f}"])
         task = SequenceTask(torch.from_numpy(targets), torch.from_numpy(region.data), GAP, student)
-        network = SequencePredictor(trained(student, task, None))
+        network = SequencePredictor(trained(student, task))
         result = filled(stack, GAP, network, intensity)
         rows.append([f"student of {label}", *scores(truth, result), f"{made_in:.0f}"])
         print(rows[-2:], flush=True)
-    print_table(["", "XZ PSNR, dB (gain)", "XZ SSIM", "FSC 0.5", "targets made in, s"], rows)
+    print_table(["", *SCORES, "targets made in, s"], rows)
 
 
 main(*sys.argv[1:])
