@@ -15,6 +15,9 @@ from qtpy.QtCore import Qt
 
 from napari_d2r.checkpoints import bundled_model, remember_model
 from napari_d2r.errors import InputError
+from napari_d2r.samples import phantom_sample
+from napari_d2r.stages import super_resolve as stage
+from napari_d2r.widgets import _super_resolve_form
 from napari_d2r.widgets._layers import require_stack
 from napari_d2r.widgets._model_choice import ModelChoice
 from napari_d2r.widgets._models import models_changed
@@ -49,6 +52,40 @@ def test_the_plan_and_the_findings_follow_an_edited_layer(
         qtbot.waitUntil(lambda w=widget: w.view.findings.is_looking, timeout=5_000)
         assert not widget.view.run.isEnabled()
     wait("25 × 64 × 64", "7 × 64 × 64")
+
+
+def test_pixels_edited_in_place_do_not_meet_blocks_of_the_old_ones(
+    add_stack: Any, open_widget: Any, qtbot: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(_super_resolve_form, "SHARD_SECONDS", 1e-9)
+    layer = add_stack(phantom_sample((33, 160, 160), factor=4)[0].read().copy())  # nine blocks
+    widget = open_widget("Super-resolve")
+    widget.form.model.setCurrentText("Linear interpolation")
+    fill, begun = stage.fill_shard, []
+
+    def fail_at_the_third(*arguments: Any) -> Any:
+        begun.append(arguments)
+        if len(begun) == 3:
+            raise ValueError("enough")
+        return fill(*arguments)
+
+    def run(words: str) -> None:
+        qtbot.waitUntil(lambda: widget.view.run.text() == words, timeout=30_000)
+        qtbot.waitUntil(widget.view.run.isEnabled, timeout=30_000)
+        qtbot.mouseClick(widget.view.run, Qt.MouseButton.LeftButton)
+        qtbot.waitUntil(lambda: not widget._run.is_running, timeout=30_000)
+
+    monkeypatch.setattr(stage, "fill_shard", fail_at_the_third)
+    run("Run")
+    layer.data[4, 77, 77] ^= 1  # one pixel, of which napari does not tell
+    run("Resume")
+    assert "the input" in widget.view.status.text() and "Start over" in widget.view.status.text()
+    assert len(begun) == 3
+    qtbot.waitUntil(widget.view.start_over.isEnabled, timeout=30_000)
+    qtbot.mouseClick(widget.view.start_over, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: not widget._run.is_running, timeout=30_000)
+    assert len(begun) == 3 + 9
+    assert np.array_equal(np.asarray(widget._run.layer.data)[::4], layer.data)
 
 
 def test_an_edge_that_nobody_touched_stays_exact(viewer: Any, add_stack: Any, qtbot: Any) -> None:
