@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from napari_d2r.errors import InputError
-from napari_d2r.io import create_output
+from napari_d2r.io import begin_showing, create_output, is_shown_elsewhere, stop_showing
 from napari_d2r.volumes import VoxelSize
 
 SETTINGS = {
@@ -33,3 +33,20 @@ def test_a_store_that_another_process_fills_is_left_alone(tmp_path, how):
     assert json.loads(owner.read_text()) == [machine, own, began]
     output.release()
     assert not owner.exists()
+
+
+def test_a_store_that_another_process_shows_is_known_until_it_ends(tmp_path):
+    store = tmp_path / "o [D2R].ome.zarr"
+    begin_showing(store)
+    (own,) = tmp_path.iterdir()
+    machine, *_ = json.loads(own.read_text())
+    assert not is_shown_elsewhere(store)
+    other = psutil.Process(os.getppid())
+    theirs = own.with_suffix(f".{other.pid}")
+    theirs.write_text(json.dumps([machine, other.pid, other.create_time()]))
+    assert is_shown_elsewhere(store)
+    assert not is_shown_elsewhere(tmp_path / "p.ome.zarr")
+    stop_showing(store)
+    assert [*tmp_path.iterdir()] == [theirs]
+    theirs.write_text(json.dumps([machine, other.pid, other.create_time() - 60]))  # long gone
+    assert not is_shown_elsewhere(store)

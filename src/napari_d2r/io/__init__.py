@@ -13,7 +13,12 @@ from napari_d2r.io._folder import (
 )
 from napari_d2r.io._ome_zarr import OmeZarrOutput, Shard, create_output, interrupted_shard
 from napari_d2r.io._open import VolumeInfo, is_slice_folder, open_source, open_volume, probe
-from napari_d2r.io._owner import is_filled_elsewhere
+from napari_d2r.io._owner import (
+    begin_showing,
+    is_filled_elsewhere,
+    is_shown_elsewhere,
+    stop_showing,
+)
 from napari_d2r.io._pyramid import ome_zarr_num_bytes
 from napari_d2r.io._save_tiff import save_tiff
 from napari_d2r.io._source import Edges, Source, pick_axes
@@ -27,10 +32,12 @@ __all__ = [
     "SliceHeader",
     "Source",
     "VolumeInfo",
+    "begin_showing",
     "check_room",
     "create_output",
     "interrupted_shard",
     "is_filled_elsewhere",
+    "is_shown_elsewhere",
     "is_slice_folder",
     "length_in_nm",
     "odd_names",
@@ -45,4 +52,5 @@ __all__ = [
     "scan_slices",
     "slice_paths",
     "usual_header",
+    "stop_showing",
 ]

@@ -1,46 +1,58 @@
-"""Which process fills a store: a small file beside it, so that no other touches it."""
+"""Which processes fill or show a store: small files beside it, so that no other deletes it."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
+from glob import escape
 from pathlib import Path
 
 import psutil
 
 from napari_d2r.errors import InputError
 
-__all__ = ["is_filled_elsewhere", "leave", "refuse_if_filled_elsewhere", "take"]
+__all__ = [
+    "begin_showing",
+    "is_filled_elsewhere",
+    "is_shown_elsewhere",
+    "leave",
+    "refuse_if_filled_elsewhere",
+    "stop_showing",
+    "take",
+]
 
 
 def take(path: Path) -> None:
     """Say that this process fills the store ``path`` from now on."""
-    about = [platform.node(), os.getpid(), psutil.Process().create_time()]
-    _file(path).write_text(json.dumps(about), encoding="utf-8")
+    _sign(_filled(path))
 
 
 def leave(path: Path) -> None:
     """Say that this process fills it no more."""
-    owner = _owner(path)
+    owner = _owner(_filled(path))
     if owner is not None and owner[1] == os.getpid():
-        _file(path).unlink(missing_ok=True)
+        _filled(path).unlink(missing_ok=True)
 
 
 def is_filled_elsewhere(path: Path) -> bool:
-    """Whether another living process of this machine fills the store ``path``.
+    """Whether another living process of this machine fills the store ``path``."""
+    return _is_of_another(_filled(path))
 
-    A process that crashed leaves its file behind; a later one with the same number began at
-    another time.
-    """
-    owner = _owner(path)
-    if owner is None or owner[:2] == (platform.node(), os.getpid()):
-        return False
-    machine, pid, began = owner
-    try:
-        return machine == platform.node() and abs(psutil.Process(pid).create_time() - began) < 1
-    except psutil.Error:  # it is gone, or none of ours
-        return False
+
+def begin_showing(path: Path) -> None:
+    """Say that this process shows the store ``path`` from now on; others may, too."""
+    _sign(_shown(path))
+
+
+def stop_showing(path: Path) -> None:
+    """Say that this process shows it no more."""
+    _shown(path).unlink(missing_ok=True)
+
+
+def is_shown_elsewhere(path: Path) -> bool:
+    """Whether another living process of this machine shows the store ``path``."""
+    return any(_is_of_another(file) for file in path.parent.glob(f"{escape(path.name)}.shown.*"))
 
 
 def refuse_if_filled_elsewhere(path: Path) -> None:
@@ -58,13 +70,38 @@ def refuse_if_filled_elsewhere(path: Path) -> None:
         )
 
 
-def _owner(path: Path) -> tuple[str, int, float] | None:
+def _sign(file: Path) -> None:
+    about = [platform.node(), os.getpid(), psutil.Process().create_time()]
+    file.write_text(json.dumps(about), encoding="utf-8")
+
+
+def _is_of_another(file: Path) -> bool:
+    """Whether another process signed it, and lives.
+
+    A process that crashed leaves its file behind; a later one with the same number began at
+    another time.
+    """
+    owner = _owner(file)
+    if owner is None or owner[:2] == (platform.node(), os.getpid()):
+        return False
+    machine, pid, began = owner
     try:
-        machine, pid, began = json.loads(_file(path).read_text(encoding="utf-8"))
+        return machine == platform.node() and abs(psutil.Process(pid).create_time() - began) < 1
+    except psutil.Error:  # it is gone, or none of ours
+        return False
+
+
+def _owner(file: Path) -> tuple[str, int, float] | None:
+    try:
+        machine, pid, began = json.loads(file.read_text(encoding="utf-8"))
         return str(machine), int(pid), float(began)
     except (FileNotFoundError, ValueError, TypeError):  # none, or torn by a crash
         return None
 
 
-def _file(path: Path) -> Path:
+def _filled(path: Path) -> Path:
     return path.with_name(f"{path.name}.partial.pid")
+
+
+def _shown(path: Path) -> Path:
+    return path.with_name(f"{path.name}.shown.{os.getpid()}")

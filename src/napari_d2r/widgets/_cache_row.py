@@ -7,22 +7,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from weakref import WeakSet
 
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QUrl
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QMessageBox, QWidget
 
-from napari_d2r._npe2 import METADATA
-from napari_d2r.io import is_filled_elsewhere
+from napari_d2r.io import is_filled_elsewhere, is_shown_elsewhere
 from napari_d2r.jobs import CancelToken, Event, Finished, Outcome
 from napari_d2r.widgets._controls import named, push_button
 from napari_d2r.widgets._latest import Latest
 from napari_d2r.widgets._preferences import preferences
 from napari_d2r.widgets._save import being_saved
-
-_viewers: WeakSet[Any] = WeakSet()  # of all windows, whose layers read from the cache
+from napari_d2r.widgets._shown import shown_stores, watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +36,7 @@ class CacheRow(QWidget):
 
     def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        _viewers.add(viewer)
+        watch(viewer)
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         self.label = named(QLabel(), "cache", "Size of the results that are kept")
@@ -101,14 +98,8 @@ class CacheRow(QWidget):
 
 
 def _used() -> frozenset[Path]:
-    """Stores that a layer of any window reads from, or a Save, or that are being filled."""
-    paths = [
-        layer.metadata[METADATA].get("path")
-        for viewer in _viewers
-        for layer in viewer.layers
-        if METADATA in layer.metadata
-    ]
-    return frozenset(Path(path) for path in paths if path) | frozenset(being_saved)
+    """Stores that a layer of any window reads from, or a Save."""
+    return shown_stores() | frozenset(being_saved)
 
 
 def _sweep(asked: _Sweep, cancel: CancelToken) -> Iterator[Event]:
@@ -121,7 +112,7 @@ def _sweep(asked: _Sweep, cancel: CancelToken) -> Iterator[Event]:
             found.setdefault(name, []).append(path)
     for name, paths in found.items():
         store = asked.folder / f"{name}.ome.zarr"
-        if asked.delete and store not in asked.used and not is_filled_elsewhere(store):
+        if asked.delete and store not in asked.used and not _is_used_elsewhere(store):
             for path in paths:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
             deleted += 1
@@ -129,6 +120,10 @@ def _sweep(asked: _Sweep, cancel: CancelToken) -> Iterator[Event]:
         number += 1
         num_bytes += sum(_size(path) for path in paths)
     yield Finished(Outcome.COMPLETED, (number, num_bytes, deleted))
+
+
+def _is_used_elsewhere(store: Path) -> bool:
+    return is_filled_elsewhere(store) or is_shown_elsewhere(store)
 
 
 def _size(path: Path) -> int:
