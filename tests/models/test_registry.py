@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -82,3 +84,14 @@ def test_the_networks_of_every_preset_exist(preset):
 def test_what_cannot_be_built_is_said(name, options, words):
     with pytest.raises(InputError, match=words):
         build_network(name, options)
+
+
+def test_reading_a_model_file_does_not_import_the_compiler_of_torch():
+    """Its weights are first compared with a network on the meta device; that took seconds."""
+    code = (
+        "import sys, torch; from napari_d2r.models import build_network\n"
+        "with torch.device('meta'): build_network('aenet-fast', {}), build_network('lateral', {})\n"
+        "print('torch._dynamo' in sys.modules or 'sympy' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -19,7 +19,8 @@ class DepthEmbedding(nn.Module):
 
     def __init__(self, num_frequencies: int, width: int) -> None:
         super().__init__()
-        frequencies = math.pi * 2.0 ** torch.arange(num_frequencies)
+        # A list: ranges and powers of torch's meta device import its compiler, which takes seconds.
+        frequencies = torch.tensor([math.pi * 2.0**j for j in range(num_frequencies)])
         self.register_buffer("frequencies", frequencies, persistent=False)
         self.mlp = nn.Sequential(
             nn.Linear(2 * num_frequencies + 2, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()

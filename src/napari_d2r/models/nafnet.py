@@ -47,7 +47,8 @@ class TimeEmbedding(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         half = width // 2
-        frequencies = torch.exp(-math.log(10_000) * torch.arange(half) / max(half - 1, 1))
+        steps = [-math.log(10_000) * j / max(half - 1, 1) for j in range(half)]
+        frequencies = torch.tensor(steps).exp()
         self.register_buffer("frequencies", frequencies, persistent=False)
         self.rise = nn.Linear(2 * half, 8 * width)
         self.mix = nn.Linear(4 * width, 4 * width)
