@@ -22,6 +22,8 @@ from napari_d2r.checkpoints import (
 from napari_d2r.errors import ModelFileError
 
 ROLES = ("prior", "student")
+OLD_FIELDS = """architecture options role gap gap_range voxel_size_nm halo prediction sampler scores
+trained_on trained_by seconds steps package_version weights_sha256 licence"""
 
 
 @pytest.fixture
@@ -38,7 +40,7 @@ def trained(tmp_path: Path) -> Path:
     shutil.copytree(bundled_model(), folder)
     for path in folder.glob("*/card.json"):
         old = json.loads(path.read_text())
-        for name in ("title", "provisional", "attribution"):  # as cards were before these
+        for name in set(old) - set(OLD_FIELDS.split()):  # as cards were before these
             del old[name]
         path.write_text(json.dumps(old))
     return folder
@@ -46,7 +48,7 @@ def trained(tmp_path: Path) -> Path:
 
 def test_what_ships_is_small_and_says_what_it_is() -> None:
     files = [path for path in bundled_model().rglob("*") if path.is_file()]
-    assert {path.suffix for path in files} == {".json", ".safetensors"}
+    assert {path.suffix for path in files} == {".json", ".md", ".safetensors"}
     assert sum(path.stat().st_size for path in files) <= 5_000_000
     index = load_index(bundled_model())
     assert index is not None

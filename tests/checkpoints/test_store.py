@@ -94,9 +94,11 @@ def test_the_card_returns_and_vouches_for_the_weights(tmp_path):
     card = load_model(tmp_path).card
     weights = (tmp_path / "weights.safetensors").read_bytes()
     digest = hashlib.sha256(weights).hexdigest()
-    assert card == card_of(network, "lateral", weights_sha256=digest)
+    count = sum(parameter.numel() for parameter in network.parameters())
+    assert card == card_of(network, "lateral", weights_sha256=digest, num_parameters=count)
     assert card.summary == "student lateral, gap 8, leave-one-out +1.25"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["card.json", "weights.safetensors"]
+    names = ["card.json", "card.md", "weights.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
 
 
 def test_a_perfect_score_survives(tmp_path):

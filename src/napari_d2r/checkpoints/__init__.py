@@ -1,8 +1,19 @@
 """Weights and model cards on disk."""
 
-from napari_d2r.checkpoints._card import HaloCard, ModelCard
+from napari_d2r.checkpoints._archive import export_model, import_model, verify_model
+from napari_d2r.checkpoints._card import (
+    ComputeCard,
+    DataCard,
+    EvaluationCard,
+    HaloCard,
+    ModelCard,
+    UseCard,
+)
+from napari_d2r.checkpoints._card_text import render_card
+from napari_d2r.checkpoints._fit import compare_with_card
 from napari_d2r.checkpoints._library import (
     ModelEntry,
+    all_models,
     bundled_model,
     home_folder,
     is_bundled,
@@ -10,6 +21,7 @@ from napari_d2r.checkpoints._library import (
     list_models,
     model_folder,
     remember_model,
+    remove_model,
 )
 from napari_d2r.checkpoints._store import (
     Model,
@@ -17,18 +29,27 @@ from napari_d2r.checkpoints._store import (
     load_card,
     load_index,
     load_model,
+    save_card,
     save_index,
     save_model,
 )
 
 __all__ = [
+    "ComputeCard",
+    "DataCard",
+    "EvaluationCard",
     "HaloCard",
     "Model",
     "ModelCard",
     "ModelEntry",
     "ModelIndex",
+    "UseCard",
+    "all_models",
     "bundled_model",
+    "compare_with_card",
+    "export_model",
     "home_folder",
+    "import_model",
     "is_bundled",
     "known_models",
     "list_models",
@@ -37,6 +58,10 @@ __all__ = [
     "load_model",
     "model_folder",
     "remember_model",
+    "remove_model",
+    "render_card",
+    "save_card",
     "save_index",
     "save_model",
+    "verify_model",
 ]

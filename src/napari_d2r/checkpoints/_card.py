@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from napari_d2r.inspection import TrainingDomain
 from napari_d2r.jobs import FrozenModel, SamplerSettings, TrainJob
 
 
@@ -17,6 +18,49 @@ class HaloCard(FrozenModel):
 
     slices: int = Field(ge=0, le=64)
     lateral: int = Field(ge=0, le=1024)
+
+
+class DataCard(FrozenModel):
+    """One volume that a model learned from; empty where it is not stated."""
+
+    name: str
+    species: str = ""
+    tissue: str = ""
+    instrument: str = ""
+    voxel_size_nm: tuple[float, float, float] | None = Field(None, description="z, y, x.")
+    shape: tuple[int, int, int] | None = Field(None, description="Voxels learned from; z, y, x.")
+    licence: str = ""
+    source: str = Field("", description="Who made it, and where it is published.")
+
+
+class UseCard(FrozenModel):
+    """What a model is for, in sentences, beyond what the numbers of its card say."""
+
+    intended: tuple[str, ...] = ()
+    out_of_scope: tuple[str, ...] = ()
+    limitations: tuple[str, ...] = ()
+
+
+class EvaluationCard(FrozenModel):
+    """One measurement: how many dB above aligned linear interpolation, and on what."""
+
+    model_config = ConfigDict(ser_json_inf_nan="strings")
+
+    volume: str
+    relation: Literal["training stack", "held out", "foreign"] = Field(
+        description="held out: of a training volume, but not learned from; foreign: another one."
+    )
+    measure: str = Field(description="What was compared with what.")
+    factor: float = Field(gt=1, description="Lateral voxels from slice to slice that was given.")
+    gain_db: float
+    psnr_db: float | None = None
+
+
+class ComputeCard(FrozenModel):
+    """Where a model was trained; for how long stands in ``seconds``."""
+
+    device: str
+    num_threads: int | None = Field(None, description="Of a processor.")
 
 
 class ModelCard(FrozenModel):
@@ -48,6 +92,15 @@ class ModelCard(FrozenModel):
     weights_sha256: str = ""
     licence: str = ""
     attribution: str = Field("", description="Whose data it learned from, and their terms.")
+    num_parameters: int | None = None
+    uses: UseCard = UseCard()
+    data: tuple[DataCard, ...] = ()
+    evaluation: tuple[EvaluationCard, ...] = ()
+    procedure: str = Field("", description="How it was trained, where no job says so.")
+    compute: ComputeCard | None = None
+    domain: TrainingDomain | None = Field(
+        None, description="What slices looked like that it learned from; None: not known."
+    )
 
     @property
     def summary(self) -> str:

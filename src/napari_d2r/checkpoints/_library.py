@@ -1,10 +1,11 @@
-"""Which models there are: the bundled one, and those that were trained on this machine."""
+"""Which models there are: bundled, imported, and trained on this machine."""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
@@ -21,8 +22,9 @@ from napari_d2r.jobs import FrozenModel
 
 BUNDLED = "bundled"
 HOME_VARIABLE = "NAPARI_D2R_HOME"
-_FOLDER, _KNOWN = "fib25-provisional", "models.json"
+_FOLDER, _KNOWN, _IMPORTED = "fib25-provisional", "models.json", "models"
 
+Origin = Literal["bundled", "imported", "trained"]
 logger = logging.getLogger(__name__)
 
 
@@ -33,7 +35,13 @@ class ModelEntry:
     name: str
     path: Path
     card: ModelCard
-    origin: Literal["bundled", "trained"]
+    origin: Origin
+
+    @property
+    def word(self) -> str:
+        """What ``--model`` takes for it."""
+        words = {"bundled": BUNDLED, "imported": self.path.name, "trained": str(self.path)}
+        return words[self.origin]
 
 
 class _KnownModels(FrozenModel):
@@ -65,13 +73,18 @@ def bundled_model(role: str | None = None) -> Path:
 def model_folder(model: Path | None) -> Path:
     """Where a model stands: None and ``bundled`` are the bundled one, ``bundled/prior`` its prior.
 
-    A folder that exists goes before the word.
+    Another word is the name of an imported model, which may be followed by one of its models
+    too. A folder that exists goes before the word.
     """
     if model is None:
         return bundled_model()
-    if model.parts[:1] != (BUNDLED,) or len(model.parts) > 2 or model.exists():
+    if model.is_absolute() or not 1 <= len(model.parts) <= 2 or model.exists():
         return model
-    return bundled_model(*model.parts[1:])
+    name, *role = model.parts
+    if name == BUNDLED:
+        return bundled_model(*role)
+    imported = imported_folder() / name
+    return imported.joinpath(*role) if name in _names_of_imported() else model
 
 
 def is_bundled(folder: Path) -> bool:
@@ -91,9 +104,60 @@ def list_models(folders: Iterable[Path] = ()) -> tuple[ModelEntry, ...]:
         except (D2RError, OSError) as error:
             logger.warning("%s is not listed: %s", folder, error)
             continue
-        origin: Literal["bundled", "trained"] = "bundled" if is_bundled(folder) else "trained"
-        entries.append(ModelEntry(card.title or folder.name, folder, card, origin))
+        entries.append(ModelEntry(card.title or folder.name, folder, card, _origin(folder)))
     return tuple(entries)
+
+
+def all_models() -> tuple[ModelEntry, ...]:
+    """The bundled model, imported ones, and those trained here, as `list_models` has them."""
+    imported = (imported_folder() / name for name in _names_of_imported())
+    return list_models((*imported, *known_models()))
+
+
+def imported_folder() -> Path:
+    """Where imported models are kept, each in a folder of its name."""
+    return home_folder() / _IMPORTED
+
+
+def remove_model(model: Path) -> str:
+    """Delete an imported model, or take a trained one off the list and keep its files.
+
+    Returns
+    -------
+    str
+        What was done, in a sentence.
+
+    Raises
+    ------
+    ModelFileError
+        For the bundled model, and for one that is not in the list.
+    """
+    folder = model_folder(model)
+    if is_bundled(folder):
+        raise ModelFileError("The bundled model is part of the program and cannot be removed.")
+    if _origin(folder) == "imported" and folder.is_dir():
+        gone = folder.with_name(f".import-removed-{os.getpid()}")
+        folder.replace(gone)  # out of the list at once, even if deleting is interrupted
+        shutil.rmtree(gone)
+        return f"{folder.name} is deleted."
+    if folder.resolve() not in _read_known():
+        raise ModelFileError(f"There is no model {model} to remove; `models list` shows all.")
+    _write_known([known for known in _read_known() if known != folder.resolve()])
+    return f"{folder} is off the list; its files are kept."
+
+
+def _origin(folder: Path) -> Origin:
+    if is_bundled(folder):
+        return "bundled"
+    is_imported = folder.resolve().parent == imported_folder().resolve()
+    return "imported" if is_imported else "trained"
+
+
+def _names_of_imported() -> list[str]:
+    home = imported_folder()
+    if not home.is_dir():
+        return []
+    return sorted(p.name for p in home.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
 def home_folder() -> Path:
@@ -113,8 +177,11 @@ def remember_model(folder: Path) -> None:
     A list that cannot be written is no reason to fail: the model itself is on disk.
     """
     folder = folder.resolve()
-    others = [known for known in _read_known() if known != folder]
-    text = _KnownModels(folders=[folder, *others]).model_dump_json(indent=2)
+    _write_known([folder, *(known for known in _read_known() if known != folder)])
+
+
+def _write_known(folders: list[Path]) -> None:
+    text = _KnownModels(folders=folders).model_dump_json(indent=2)
     try:
         home = home_folder()
         home.mkdir(parents=True, exist_ok=True)

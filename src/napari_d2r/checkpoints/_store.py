@@ -1,5 +1,7 @@
 """Models on disk: ``weights.safetensors`` and ``card.json``; nothing executable, no pickle.
 
+``card.md`` is the card for people; it is written, and never read.
+
 A model folder holds one model, or several in subfolders with a ``models.json`` that
 names the default. Whatever is read is checked against the registry, the hash in the
 card and the header of the weights before a network is allocated.
@@ -20,12 +22,14 @@ from safetensors.torch import load, save
 from torch import nn
 
 from napari_d2r.checkpoints._card import ModelCard
+from napari_d2r.checkpoints._card_text import render_card
 from napari_d2r.errors import InputError, ModelFileError
 from napari_d2r.jobs import FrozenModel
 from napari_d2r.models import build_network
 
 WEIGHTS, CARD, INDEX = "weights.safetensors", "card.json", "models.json"
-_MAX_CARD_BYTES = 1_000_000
+CARD_TEXT = "card.md"
+MAX_CARD_BYTES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,10 +55,20 @@ def save_model(folder: Path, network: nn.Module, card: ModelCard) -> Model:
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()}
     blob = save(tensors)
-    card = card.model_copy(update={"weights_sha256": hashlib.sha256(blob).hexdigest()})
+    facts = {
+        "weights_sha256": hashlib.sha256(blob).hexdigest(),
+        "num_parameters": sum(parameter.numel() for parameter in network.parameters()),
+    }
+    card = card.model_copy(update=facts)
     _replace(folder / WEIGHTS, blob)
-    _replace(folder / CARD, card.model_dump_json(indent=2).encode())
+    save_card(folder, card)
     return Model(network, card, folder)
+
+
+def save_card(folder: Path, card: ModelCard) -> None:
+    """Write a card for programs and for people; the weights stay as they are."""
+    _replace(folder / CARD, card.model_dump_json(indent=2).encode())
+    _replace(folder / CARD_TEXT, render_card(card).encode())
 
 
 def save_index(folder: Path, index: ModelIndex) -> None:
@@ -104,11 +118,7 @@ def load_model(folder: Path, device: torch.device | None = None) -> Model:
     card, folder = load_card(folder)
     path = folder / WEIGHTS
     try:
-        with torch.device("meta"):  # allocates nothing
-            expected = {
-                name: tuple(t.shape)
-                for name, t in build_network(card.architecture, card.options).state_dict().items()
-            }
+        expected = weight_shapes(card)
         with safe_open(path, framework="pt") as file:
             found = {
                 name: tuple(file.get_slice(name).get_shape())
@@ -136,8 +146,21 @@ def load_model(folder: Path, device: torch.device | None = None) -> Model:
     return Model(network.to(device or torch.device("cpu")).eval(), card, folder)
 
 
+def weight_shapes(card: ModelCard) -> dict[str, tuple[int, ...]]:
+    """The tensors that a card describes, by name; nothing is allocated.
+
+    Raises
+    ------
+    InputError
+        For a network outside the registry, or of an absurd size.
+    """
+    with torch.device("meta"):
+        network = build_network(card.architecture, card.options)
+    return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+
+
 def _small_text(path: Path) -> str:
-    if path.stat().st_size > _MAX_CARD_BYTES:
+    if path.stat().st_size > MAX_CARD_BYTES:
         raise ModelFileError(f"{path} is too large for a model card; it is not one of ours.")
     try:
         return path.read_text("utf-8")
