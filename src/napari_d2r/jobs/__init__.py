@@ -18,7 +18,7 @@ from napari_d2r.jobs._events import (
     VolumeBegun,
     Warned,
 )
-from napari_d2r.jobs._jobs import Device, Job, SuperResolveJob, TrainJob
+from napari_d2r.jobs._jobs import Device, Engine, Job, SuperResolveJob, TrainJob
 from napari_d2r.jobs._presets import load_preset, preset_names
 from napari_d2r.jobs._settings import (
     FrozenModel,
@@ -40,6 +40,7 @@ __all__ = [
     "CheckpointSaved",
     "Device",
     "Event",
+    "Engine",
     "Failed",
     "Finished",
     "FrozenModel",
