@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from napari_d2r.errors import D2RError, InputError
 from napari_d2r.inspection import Inspection, inspect_names, inspect_stream
 from napari_d2r.io import (
+    PROVENANCE,
     Source,
     check_room,
     create_output,
@@ -29,7 +30,7 @@ from napari_d2r.io import (
     save_tiff,
     slice_paths,
 )
-from napari_d2r.jobs import Finished, Progress
+from napari_d2r.jobs import Finished, Progress, Provenance
 from napari_d2r.samples import FIB25_LICENCE, fib25_stream, phantom_sample
 from napari_d2r.volumes import SUPPORTED_DTYPES, ArrayLike, IntensityRange, Volume, VoxelSize
 
@@ -37,7 +38,7 @@ __all__ = ["fib25", "get_reader", "phantom", "write_ome_zarr", "write_tiff"]
 
 LayerData = tuple[Any, dict[str, Any], str]
 
-METADATA = "napari_d2r"  # key of our provenance in layer.metadata
+METADATA = PROVENANCE  # in layer.metadata it has the same name as in files
 _UNITS = ("nm", "nm", "nm")
 _AXES = ("z", "y", "x")
 _MAX_CHANNELS = 8  # as many layers; more are spectra, and not for us
@@ -122,7 +123,7 @@ def _layer(path: str, source: Source, channel: int, num_channels: int) -> LayerD
         for data in (source.data, *source.coarser)
     ]
     name = _stem(path) if num_channels == 1 else f"{_stem(path)} [channel {channel}]"
-    facts = {"source": str(path), "voxel_size_nm": list(source.edges)}
+    facts = _origin_of(path, source, levels[0])
     z, y, x = source.edges
     placed: dict[str, Any] = {}
     if z is not None and y is not None and x is not None:
@@ -132,6 +133,19 @@ def _layer(path: str, source: Source, channel: int, num_channels: int) -> LayerD
     if len(levels) > 1:
         return levels, about | {"multiscale": True}, "image"
     return levels[0], about, "image"
+
+
+def _origin_of(path: str, source: Source, data: ArrayLike) -> dict[str, Any]:
+    """How a result was made; of others, and of what was cut or rescaled since, the file."""
+    made, edges = Provenance.found_in(source.provenance), source.edges
+    if (
+        made is None
+        or made.shape != tuple(data.shape)
+        or None in edges
+        or not np.allclose(np.array(edges, float), made.voxel_size_nm, rtol=1e-3)
+    ):
+        return {"source": str(path), "voxel_size_nm": list(edges)}
+    return made.model_dump(mode="json") | {"path": str(path)}
 
 
 def _stem(path: str) -> str:
@@ -197,6 +211,7 @@ def write_tiff(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
             shape=volume.shape,
             dtype=volume.dtype,
             voxel_size=volume.voxel_size,
+            provenance=_provenance(meta),
             overwrite=True,
         )
         return [str(written)]

@@ -19,7 +19,13 @@ from ome_zarr_models.v05 import Image
 from zarr.storage import LocalStore
 
 from napari_d2r.errors import DiskFullError, InputError
-from napari_d2r.io import create_output, interrupted_shard, ome_zarr_num_bytes, open_volume
+from napari_d2r.io import (
+    create_output,
+    interrupted_shard,
+    ome_zarr_num_bytes,
+    open_source,
+    open_volume,
+)
 from napari_d2r.io._pyramid import halve, pyramid_levels
 from napari_d2r.volumes import VoxelSize
 
@@ -303,6 +309,28 @@ def test_overwrite_spares_what_is_no_store(tmp_path):
     (tmp_path / "o.ome.zarr.partial" / "notes.txt").touch()
     with pytest.raises(InputError, match="is in the way"):
         create_output(tmp_path / "o.ome.zarr", **SETTINGS, overwrite=True)
+
+
+def test_publishing_can_be_given_up_and_begun_again(tmp_path):
+    path, shape = tmp_path / "o.ome.zarr", (8, 300, 40)
+    settings = SETTINGS | {"shape": shape, "shard": (16, 64, 32)}
+    output = create_output(path, **settings)
+    fill(output, np.broadcast_to(np.arange(40, dtype=np.uint8), shape))
+    steps = output.publish_stream({})
+    done, total = next(steps)
+    steps.close()
+    assert (done, total) == (1, 30)  # 8 x 150 x 40 in chunks of 16
+    output.release()
+    assert left(tmp_path) == ["o.ome.zarr.partial", "o.ome.zarr.partial.jsonl"]
+    assert open_volume(output.partial_path).shape == shape
+    again = create_output(path, **settings, resume=True)
+    assert len(again.done) == len(again.shards())
+    assert list(again.publish_stream({"run": 2})) == [(n + 1, 30) for n in range(30)]
+    again.release()
+    assert left(tmp_path) == ["o.ome.zarr"]
+    source = open_source(path)
+    assert source.provenance == {"run": 2}
+    np.testing.assert_array_equal(source.coarser[0][0, 0], np.arange(40))
 
 
 def test_publishing_an_unfinished_store_is_a_mistake(tmp_path):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import threading
+import time
 from collections import namedtuple
 
 import numpy as np
@@ -13,7 +15,7 @@ import tifffile
 
 from napari_d2r.errors import DiskFullError, InputError
 from napari_d2r.io import _save_tiff as module
-from napari_d2r.io import check_room, open_volume, probe, save_tiff
+from napari_d2r.io import check_room, open_source, open_volume, probe, save_tiff
 from napari_d2r.volumes import VoxelSize
 
 DATA = np.random.default_rng(0).integers(0, 100, (7, 20, 24))
@@ -52,6 +54,44 @@ def test_imagej_finds_unit_spacing_and_pixel_size(tmp_path):
         assert tiff.imagej_metadata["slices"] == 7
         assert tiff.pages[0].tags["XResolution"].value == (1, 4)
         assert tiff.pages[0].tags["YResolution"].value == (1, 5)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float64"])
+def test_provenance_is_found_again_and_texts_of_others_are_not_taken_for_it(tmp_path, dtype):
+    facts = {"source": 'Präparat <3> & "µm"', "shape": [7, 20, 24], "model": None}
+    data, size = DATA.astype(dtype), VoxelSize(40, 10, 10)
+    path = save(tmp_path / "a.tif", data, size, provenance=facts)
+    assert open_source(path).provenance == facts
+    np.testing.assert_array_equal(open_volume(path).read(), data)
+    assert open_volume(path).voxel_size == size
+    for text in ("Olympus, 3 nm", "[" * 100_000, '{"napari_d2r": "a word"}', '["napari_d2r"]'):
+        info = {"metadata": {"axes": "ZYX", "Info": text}, "imagej": True}
+        about = {"metadata": {"axes": "ZYX", "Description": text}, "ome": True}
+        for name, options in (("i.tif", info), ("o.tif", about)):
+            tifffile.imwrite(tmp_path / name, DATA.astype(np.uint8), **options)
+            assert open_source(tmp_path / name).provenance == {}
+
+
+def test_a_stream_that_is_given_up_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_TELL_EVERY_S", 0.01)
+    data, begun = DATA.astype(np.uint8), threading.Event()
+
+    def slices():
+        for values in data:
+            yield values
+            begun.set()
+            time.sleep(0.05)
+
+    options = {"shape": data.shape, "dtype": data.dtype, "voxel_size": VoxelSize(4, 4, 4)}
+    steps = module.save_tiff_stream(tmp_path / "a.tif", slices(), **options)
+    assert next(steps)[0] < 7
+    assert begun.wait(5)
+    steps.close()
+    assert not list(tmp_path.iterdir())
+    assert not [t for t in threading.enumerate() if t.name.startswith("napari-d2r-save")]
+    *_, last = module.save_tiff_stream(tmp_path / "a.tif", slices(), **options)
+    assert last == (7, 7)
+    np.testing.assert_array_equal(open_volume(tmp_path / "a.tif").read(), data)
 
 
 def test_half_floats_are_widened(tmp_path):

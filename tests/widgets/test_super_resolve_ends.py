@@ -56,7 +56,7 @@ def test_a_tiff_that_fails_leaves_a_result_that_can_be_saved(
         used.append(_used())
         raise DiskFullError("The disk is full.")
 
-    monkeypatch.setattr(_save, "save_tiff", refuse)
+    monkeypatch.setattr(_save, "save_tiff_stream", refuse)
     widget.form.save_to.setText(str(tmp_path / "out.tif"))
     widget.form.save_to.editingFinished.emit()
     qtbot.waitUntil(lambda: widget._planned is not None, timeout=30000)

@@ -19,12 +19,14 @@ from napari_d2r.io._owner import (
     is_shown_elsewhere,
     stop_showing,
 )
+from napari_d2r.io._provenance import PROVENANCE
 from napari_d2r.io._pyramid import ome_zarr_num_bytes
-from napari_d2r.io._save_tiff import save_tiff
+from napari_d2r.io._save_tiff import save_tiff, save_tiff_stream
 from napari_d2r.io._source import Edges, Source, pick_axes
 from napari_d2r.io._units import length_in_nm
 
 __all__ = [
+    "PROVENANCE",
     "Edges",
     "OmeZarrOutput",
     "Shard",
@@ -49,8 +51,9 @@ __all__ = [
     "probe",
     "read_slice",
     "save_tiff",
+    "save_tiff_stream",
     "scan_slices",
     "slice_paths",
-    "usual_header",
     "stop_showing",
+    "usual_header",
 ]

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from yaozarrs import v05
 from zarr.codecs import ZstdCodec
 
 from napari_d2r.errors import InputError
 from napari_d2r.io._disk import disk_errors, sync_file, sync_folder
 from napari_d2r.io._journal import Journal, JournalHeader
+from napari_d2r.io._ome_metadata import AXES, image_metadata
 from napari_d2r.io._owner import leave, refuse_if_filled_elsewhere, take
-from napari_d2r.io._pyramid import Level, boxes, fill_level, pyramid_levels
+from napari_d2r.io._provenance import PROVENANCE
+from napari_d2r.io._pyramid import Level, boxes, fill_levels, pyramid_levels
 from napari_d2r.volumes import VoxelSize
 
 __all__ = ["OmeZarrOutput", "Shard", "create_output", "interrupted_shard"]
 
-_AXES = ("z", "y", "x")
 _SLAB_BYTES = 2**29
 _KEPT = "finished shards are kept; free some space and go on with --resume."
 
@@ -151,22 +150,32 @@ class OmeZarrOutput:
         self.release()
 
     def publish(self, attributes: Mapping[str, object]) -> Path:
-        """Add the coarser levels and give the store its final name.
+        """`publish_stream` to its end; returns the path of the published store."""
+        for _ in self.publish_stream(attributes):
+            pass
+        return self.path
+
+    def publish_stream(
+        self, attributes: Mapping[str, object]
+    ) -> Generator[tuple[int, int], None, None]:
+        """Add the coarser levels and give the store its final name; an older one is gone then.
+
+        Whoever stops listening leaves a store that is not published, but can be.
 
         Parameters
         ----------
         attributes
             Provenance, as JSON takes it; stored under ``napari_d2r`` in the group.
 
-        Returns
-        -------
-        Path
-            Of the published store. An older one of that name is gone.
+        Yields
+        ------
+        tuple of int
+            How many chunks of the coarser levels are computed, and how many there are.
 
         Raises
         ------
         DiskFullError
-            If the coarser levels do not fit; `publish` can be called again.
+            If the coarser levels do not fit; publishing can begin again.
         """
         missing = len(self.shards()) - len(self.done)
         if missing:
@@ -174,14 +183,15 @@ class OmeZarrOutput:
         voxel_size = VoxelSize(*self._header.voxel_size)
         levels = pyramid_levels(_triple(self._header.shape))
         with disk_errors(self.path, _KEPT):
-            for number, (finer, coarser) in enumerate(pairwise(levels), start=1):
-                steps = tuple(b // a for a, b in zip(finer.spans, coarser.spans, strict=True))
-                target = _create_array(self._group, str(number), coarser.shape, self._header)
-                fill_level(_array(self._group, str(number - 1)), target, steps)
-            self._group.attrs["ome"] = _metadata(
+            arrays = [self._array] + [
+                _create_array(self._group, str(number), level.shape, self._header)
+                for number, level in enumerate(levels[1:], start=1)
+            ]
+            yield from fill_levels(levels, arrays)
+            self._group.attrs["ome"] = image_metadata(
                 self.path.name, levels, voxel_size, self._header.origin
             )
-            self._group.attrs["napari_d2r"] = cast("dict[str, Any]", dict(attributes))
+            self._group.attrs[PROVENANCE] = cast("dict[str, Any]", dict(attributes))
             for number in range(1, len(levels)):
                 for file in (self._folder / str(number)).rglob("*"):
                     if file.is_file():
@@ -193,7 +203,6 @@ class OmeZarrOutput:
         self._folder = self.path
         self._group = zarr.open_group(store=self.path, mode="r", use_consolidated=False)
         self._array = _array(self._group, "0")
-        return self.path
 
     def _file(self, shard: Shard) -> Path:
         position = tuple(a // b for a, b in zip(shard.start, self._header.shard, strict=True))
@@ -290,7 +299,7 @@ def create_output(
         group = zarr.create_group(store=partial, zarr_format=3)
         _create_array(group, "0", _triple(shape), header)
         level = Level(_triple(shape), (1, 1, 1))
-        group.attrs["ome"] = _metadata(path.name, [level], voxel_size, header.origin)
+        group.attrs["ome"] = image_metadata(path.name, [level], voxel_size, header.origin)
         return OmeZarrOutput(path, group, Journal.create(_journal_path(path), header))
 
 
@@ -332,32 +341,9 @@ def _create_array(
         # Level 1: grey noise packs no better at the default 3, and takes twice the time.
         compressors=ZstdCodec(level=1, checksum=True),
         fill_value=0,
-        dimension_names=_AXES,
+        dimension_names=AXES,
         overwrite=True,
     )
-
-
-def _metadata(
-    name: str, levels: list[Level], voxel_size: VoxelSize, origin: tuple[float, ...]
-) -> dict[str, Any]:
-    """OME-Zarr 0.5 group metadata.
-
-    A voxel that spans k finer ones has its centre (k - 1) / 2 of them further on, which
-    viewers must be told or they shift the coarser levels.
-    """
-    datasets = []
-    for number, level in enumerate(levels):
-        pairs = list(zip(level.spans, voxel_size, strict=True))
-        steps: list[dict[str, Any]] = [{"type": "scale", "scale": [k * edge for k, edge in pairs]}]
-        shift = [start + (k - 1) / 2 * edge for start, (k, edge) in zip(origin, pairs, strict=True)]
-        if any(shift):
-            steps.append({"type": "translation", "translation": shift})
-        datasets.append({"path": str(number), "coordinateTransformations": steps})
-    axes = [{"name": axis, "type": "space", "unit": "nanometer"} for axis in _AXES]
-    image = v05.Image.model_validate(
-        {"multiscales": [{"name": name, "axes": axes, "datasets": datasets}]}
-    )
-    return image.model_dump(mode="json", exclude_none=True)
 
 
 def _refuse_existing(path: Path, *, overwrite: bool) -> None:

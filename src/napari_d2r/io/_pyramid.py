@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from napari_d2r.volumes import to_dtype
 
-__all__ = ["Box3", "Level", "boxes", "fill_level", "halve", "ome_zarr_num_bytes", "pyramid_levels"]
+__all__ = ["Box3", "Level", "boxes", "fill_levels", "halve", "ome_zarr_num_bytes", "pyramid_levels"]
 
 _COARSEST = 256  # the longest axis of the last level
 _SHORTEST = 64  # an axis below this is not halved any more
@@ -73,10 +73,30 @@ def halve(values: NDArray[Any], steps: tuple[int, ...]) -> NDArray[Any]:
     return to_dtype(mean, values.dtype)
 
 
-def fill_level(finer: zarr.Array[Any], coarser: zarr.Array[Any], steps: tuple[int, ...]) -> None:
+def fill_levels(levels: list[Level], arrays: list[zarr.Array[Any]]) -> Iterator[tuple[int, int]]:
+    """Fill all levels but the first, each from the one before it.
+
+    Yields how many chunks are computed, and how many there are.
+    """
+    total = sum(
+        math.prod(-(-n // edge) for n, edge in zip(array.shape, array.chunks, strict=True))
+        for array in arrays[1:]
+    )
+    done = 0
+    for (finer, coarser), (source, target) in zip(pairwise(levels), pairwise(arrays), strict=True):
+        steps = tuple(b // a for a, b in zip(finer.spans, coarser.spans, strict=True))
+        for _ in _fill(source, target, steps):
+            done += 1
+            yield done, total
+
+
+def _fill(
+    finer: zarr.Array[Any], coarser: zarr.Array[Any], steps: tuple[int, ...]
+) -> Iterator[None]:
     """Write every shard of ``coarser`` once, reading ``finer`` chunk by chunk.
 
-    The memory needed is one shard and the eight chunks above one of its own.
+    The memory needed is one shard and the eight chunks above one of its own. Yields after
+    each chunk of a shard is computed.
     """
     shard = coarser.shards or coarser.chunks
     for target in boxes(coarser.shape, shard):
@@ -87,6 +107,7 @@ def fill_level(finer: zarr.Array[Any], coarser: zarr.Array[Any], steps: tuple[in
                 for at, part, step, length in zip(target, box, steps, finer.shape, strict=True)
             )
             values[box] = halve(np.asarray(finer[source]), steps)
+            yield
         coarser[target] = values
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,13 +16,19 @@ from numpy.typing import NDArray
 
 from napari_d2r.errors import InputError
 from napari_d2r.io._disk import disk_errors, sync_file, sync_folder
+from napari_d2r.io._provenance import provenance_text
 from napari_d2r.volumes import VoxelSize
 
-__all__ = ["save_tiff"]
+__all__ = ["save_tiff", "save_tiff_stream"]
 
 _IMAGEJ_DTYPES = ("uint8", "uint16", "float32")
 _CLASSIC_LIMIT = 2**32 - 2**25  # offsets are 32 bits; leave room for the tags of every page
 _RATIONAL_LIMIT = 2**32 - 1
+_TELL_EVERY_S = 0.2
+
+
+class _GivenUpError(Exception):
+    """Whoever wanted the file has gone."""
 
 
 def save_tiff(
@@ -30,6 +38,7 @@ def save_tiff(
     shape: tuple[int, int, int],
     dtype: Any,
     voxel_size: VoxelSize,
+    provenance: Mapping[str, object] | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write a volume as a multi-page TIFF that ImageJ and `open_volume` read alike.
@@ -48,6 +57,8 @@ def save_tiff(
         Of the volume, (Z, Y, X).
     voxel_size
         In nm.
+    provenance
+        How the volume was made, as JSON takes it; ImageJ shows it by *Image > Show Info*.
     overwrite
         Replace an existing file.
 
@@ -73,6 +84,7 @@ def save_tiff(
     resolution = _pixels_per_nm(voxel_size)
     is_classic = num_bytes < _CLASSIC_LIMIT
     as_imagej = is_classic and stored.name in _IMAGEJ_DTYPES and resolution is not None
+    describe = _imagej if as_imagej else _ome
     partial = path.with_name(f"{path.name}.partial")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -86,7 +98,7 @@ def save_tiff(
                     dtype=stored,
                     photometric="minisblack",
                     resolution=resolution if as_imagej else None,
-                    metadata=_imagej(voxel_size) if as_imagej else _ome(voxel_size),
+                    metadata=describe(voxel_size, provenance or {}),
                 )
             sync_file(partial)
             partial.replace(path)
@@ -94,6 +106,40 @@ def save_tiff(
     finally:
         partial.unlink(missing_ok=True)
     return path
+
+
+def save_tiff_stream(
+    path: str | Path, slices: Iterable[NDArray[Any]], *, shape: tuple[int, int, int], **options: Any
+) -> Generator[tuple[int, int], None, None]:
+    """`save_tiff`, with its keywords, told step by step; it pulls its slices in a thread.
+
+    Whoever stops listening gives the file up: nothing is left of it.
+
+    Yields
+    ------
+    tuple of int
+        How many slices are written, and how many there are: a few times a second, and once
+        the file is whole.
+    """
+    count, given_up = 0, threading.Event()
+
+    def counted() -> Iterator[NDArray[Any]]:
+        nonlocal count
+        for values in slices:
+            if given_up.is_set():
+                raise _GivenUpError
+            yield values
+            count += 1
+
+    with ThreadPoolExecutor(1, "napari-d2r-save") as pool:
+        saving = pool.submit(save_tiff, path, counted(), shape=shape, **options)
+        try:
+            while not wait([saving], _TELL_EVERY_S).done:
+                yield count, shape[0]
+        finally:
+            given_up.set()
+    saving.result()
+    yield count, shape[0]
 
 
 def _checked(
@@ -109,12 +155,15 @@ def _checked(
         raise ValueError(f"{count} slices came, not {shape[0]}.")
 
 
-def _imagej(voxel_size: VoxelSize) -> dict[str, Any]:
-    return {"axes": "ZYX", "unit": "nm", "spacing": voxel_size.z}
+def _imagej(voxel_size: VoxelSize, provenance: Mapping[str, object]) -> dict[str, Any]:
+    sizes = {"axes": "ZYX", "unit": "nm", "spacing": voxel_size.z}
+    return sizes | ({"Info": provenance_text(provenance)} if provenance else {})
 
 
-def _ome(voxel_size: VoxelSize) -> dict[str, Any]:
+def _ome(voxel_size: VoxelSize, provenance: Mapping[str, object]) -> dict[str, Any]:
     sizes: dict[str, Any] = {"axes": "ZYX"}
+    if provenance:
+        sizes["Description"] = provenance_text(provenance)
     for letter, edge in zip("ZYX", voxel_size, strict=True):
         sizes[f"PhysicalSize{letter}"] = edge
         sizes[f"PhysicalSize{letter}Unit"] = "nm"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -45,6 +47,8 @@ class Source:
         Where the centre of the first voxel stands, in nm (z, y, x).
     coarser
         Further levels of a pyramid, with the same axes, from finer to coarser.
+    provenance
+        What this package wrote beside the voxels, unchecked; empty in files of others.
     """
 
     name: str
@@ -55,6 +59,7 @@ class Source:
     notes: tuple[str, ...] = ()
     origin: Origin = (0.0, 0.0, 0.0)
     coarser: tuple[ArrayLike, ...] = field(default=(), repr=False)
+    provenance: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         shape = tuple(self.data.shape)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from napari_d2r.errors import InputError
 from napari_d2r.io._lazy import READ_ERRORS, LazyArray, MemmapArray, PlaneStack
+from napari_d2r.io._provenance import provenance_in_text
 from napari_d2r.io._source import UNKNOWN_EDGES, Edges, Source
 from napari_d2r.io._units import length_in_nm
 
@@ -100,7 +101,8 @@ def _source(path: Path, tiff: tifffile.TiffFile) -> Source:
         notes += _aspect(tiff.pages.first)
     kind = "ImageJ TIFF" if tiff.is_imagej else "OME-TIFF" if tiff.is_ome else "TIFF"
     data = _array(path, tiff, series)
-    return Source(path.name, kind, data, _axes(series.axes), edges, tuple(notes))
+    axes, provenance = _axes(series.axes), provenance_in_text(_description(tiff))
+    return Source(path.name, kind, data, axes, edges, tuple(notes), provenance=provenance)
 
 
 def _require_whole(path: Path, tiff: tifffile.TiffFile) -> None:
@@ -157,6 +159,18 @@ def _edges(tiff: tifffile.TiffFile, notes: list[str]) -> Edges:
     if tiff.is_imagej:
         return _imagej_edges(tiff.imagej_metadata or {}, _resolution(page))
     return _tag_edges(page, notes)
+
+
+def _description(tiff: tifffile.TiffFile) -> str | None:
+    """The text that a person may write into an image: ImageJ's info, OME's description."""
+    if tiff.is_imagej:
+        info = (tiff.imagej_metadata or {}).get("Info")
+        return info if isinstance(info, str) else None
+    if tiff.is_ome:
+        for element in ElementTree.fromstring(tiff.ome_metadata or "").iter():
+            if element.tag.rpartition("}")[2] == "Description":
+                return element.text
+    return None
 
 
 def _ome_edges(xml: str) -> Edges:

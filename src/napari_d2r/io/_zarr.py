@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from napari_d2r.errors import InputError
 from napari_d2r.io._lazy import MAX_UNIT_BYTES, READ_ERRORS, Box, LazyArray
+from napari_d2r.io._provenance import provenance_in
 from napari_d2r.io._source import (
     MAX_AXES,
     UNKNOWN_EDGES,
@@ -99,8 +100,8 @@ def read_zarr(path: Path) -> Source:
     attributes = dict(node.attrs)
     ome = attributes.get("ome", attributes)
     if isinstance(ome, dict) and "multiscales" in ome:
-        multiscale = _multiscale(path, ome)
-        return _image(path, multiscale)
+        image = _image(path, _multiscale(path, ome))
+        return replace(image, provenance=provenance_in(attributes))
     _refuse_collections(path, ome)
     return _only_array(path, node)
 

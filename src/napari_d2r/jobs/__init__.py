@@ -20,6 +20,7 @@ from napari_d2r.jobs._events import (
 )
 from napari_d2r.jobs._jobs import Device, Engine, Job, SuperResolveJob, TrainJob
 from napari_d2r.jobs._presets import load_preset, preset_names
+from napari_d2r.jobs._provenance import Provenance
 from napari_d2r.jobs._settings import (
     FrozenModel,
     LossSettings,
@@ -39,8 +40,8 @@ __all__ = [
     "CancelToken",
     "CheckpointSaved",
     "Device",
-    "Event",
     "Engine",
+    "Event",
     "Failed",
     "Finished",
     "FrozenModel",
@@ -52,6 +53,7 @@ __all__ = [
     "Preview",
     "PriorSettings",
     "Progress",
+    "Provenance",
     "SamplerSettings",
     "Scalars",
     "StageStarted",

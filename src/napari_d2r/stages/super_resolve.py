@@ -6,15 +6,15 @@ import hashlib
 import math
 import time
 from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from napari_d2r.inference import CHUNK, Box, Interrupted, fill_in_parts, fill_shard
-from napari_d2r.io import OmeZarrOutput, Shard, create_output, save_tiff
+from napari_d2r.io import OmeZarrOutput, Shard, create_output, save_tiff_stream
 from napari_d2r.jobs import (
     BlockWritten,
     CancelToken,
@@ -22,10 +22,12 @@ from napari_d2r.jobs import (
     Finished,
     Outcome,
     Progress,
+    Provenance,
     StageStarted,
     Started,
     Warned,
 )
+from napari_d2r.stages._provenance import provenance_of
 from napari_d2r.stages._super_resolve_plan import (
     SuperResolvePlan,
     is_tiff,
@@ -33,7 +35,13 @@ from napari_d2r.stages._super_resolve_plan import (
 )
 from napari_d2r.volumes import VoxelSize
 
-__all__ = ["SuperResolvePlan", "SuperResolved", "resolve_super_resolve", "run_super_resolve"]
+__all__ = [
+    "SuperResolvePlan",
+    "SuperResolved",
+    "provenance_of",
+    "resolve_super_resolve",
+    "run_super_resolve",
+]
 
 _HASHED_BYTES, _SLAB_SLICES = 2**30, 16
 
@@ -67,13 +75,16 @@ def run_super_resolve(
     cancel: CancelToken | None = None,
     first: tuple[float, float, float] | None = None,
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    provenance: Provenance | None = None,
 ) -> Iterator[Event]:
     """Fill the output; ends in ``Finished`` with `SuperResolved`, or with the partial path.
 
-    Cancelling keeps finished shards beside the output, and ``resume`` goes on from them.
+    Cancelling keeps finished shards beside the output, and ``resume`` goes on from them; so
+    it does where all shards are finished, and the coarser levels or the TIFF are not.
     The shards closest to ``first`` (z, y, x in output voxels) come first; any order gives
     the same bytes. ``origin`` is where the centre of the first voxel stands, in nm (z, y, x);
-    OME-Zarr keeps it, TIFF does not.
+    OME-Zarr keeps it, TIFF does not. ``provenance`` is written into the file; by default it
+    is what the plan says.
 
     Raises
     ------
@@ -96,7 +107,8 @@ def run_super_resolve(
         overwrite=overwrite,
     )
     try:
-        yield from _run(plan, output, cancel, began, first, overwrite)
+        facts = provenance or provenance_of(plan)
+        yield from _run(plan, output, cancel, began, first, overwrite, facts)
     finally:
         output.release()
 
@@ -108,29 +120,18 @@ def _run(
     began: float,
     first: tuple[float, float, float] | None,
     overwrite: bool,
+    provenance: Provenance,
 ) -> Iterator[Event]:
     yield Started("super-resolve", output.partial_path)
     for warning in plan.warnings:
         yield Warned(warning)
     yield StageStarted("super-resolve", 1, 2)
     outcome, num_written = yield from _fill(plan, output, cancel, began, first)
+    if outcome is Outcome.COMPLETED:
+        outcome = yield from _deliver(plan, output, cancel, overwrite, provenance)
     if outcome is not Outcome.COMPLETED:
         yield Finished(outcome, output.partial_path)
         return
-    if is_tiff(plan.output):
-        yield StageStarted("write TIFF", 2, 2)
-        save_tiff(
-            plan.output,
-            output.slices(),
-            shape=plan.output_shape,
-            dtype=plan.volume.dtype,
-            voxel_size=plan.voxel_size,
-            overwrite=overwrite,
-        )
-        output.discard()
-    else:
-        yield StageStarted("write the image pyramid", 2, 2)
-        output.publish(_provenance(plan))
     seconds = time.perf_counter() - began
     result = SuperResolved(plan.output, plan.output_shape, plan.voxel_size, seconds, num_written)
     yield Finished(Outcome.COMPLETED, result)
@@ -188,6 +189,40 @@ def _fill(
     return Outcome.COMPLETED, num_written
 
 
+def _deliver(
+    plan: SuperResolvePlan,
+    output: OmeZarrOutput,
+    cancel: CancelToken | None,
+    overwrite: bool,
+    provenance: Provenance,
+) -> Generator[Event, None, Outcome]:
+    """Make of the whole store what was asked for; returns how it ended."""
+    facts = provenance.model_dump(mode="json")
+    if is_tiff(plan.output):
+        title, unit = "write TIFF", "slices"
+        steps = save_tiff_stream(
+            plan.output,
+            output.slices(),
+            shape=plan.output_shape,
+            dtype=plan.volume.dtype,
+            voxel_size=plan.voxel_size,
+            provenance=facts,
+            overwrite=overwrite,
+        )
+    else:
+        title, unit = "write the image pyramid", "chunks"
+        steps = output.publish_stream(facts)
+    yield StageStarted(title, 2, 2)
+    with closing(steps):
+        for done, total in steps:
+            yield Progress(done, total, unit)
+            if cancel and done < total:
+                return Outcome.CANCELLED
+    if is_tiff(plan.output):
+        output.discard()
+    return Outcome.COMPLETED
+
+
 def _distance(shard: Shard, point: tuple[float, float, float]) -> float:
     """Squared distance in voxels from a point to a shard; 0 inside."""
     axes = zip(point, shard.start, shard.stop, strict=True)
@@ -203,7 +238,8 @@ def _identity(plan: SuperResolvePlan) -> str:
     volume, grid = plan.volume, plan.grid
     weights = plan.model.card.weights_sha256 if plan.model else plan.job.method
     facts = (volume.shape, str(volume.dtype), tuple(volume.voxel_size), grid.factor, plan.gap)
-    digest = hashlib.blake2b(f"{facts} {weights} {plan.job.seed} {plan.intensity}".encode())
+    made_by = (weights, plan.engine, plan.job.seed, plan.intensity)
+    digest = hashlib.blake2b(f"{facts} {made_by}".encode())
     slice_bytes = math.prod(volume.shape[1:]) * volume.dtype.itemsize
     thickness = max(1, min(_SLAB_SLICES, _HASHED_BYTES // (8 * slice_bytes)))
     starts = range(0, volume.shape[0], thickness)
@@ -212,18 +248,3 @@ def _identity(plan: SuperResolvePlan) -> str:
         slab = volume.read(z=slice(start, start + thickness))
         digest.update(slab.tobytes())
     return digest.hexdigest()
-
-
-def _provenance(plan: SuperResolvePlan) -> dict[str, object]:
-    """What is written beside the voxels."""
-    return {
-        "version": version("napari-d2r"),
-        "source": plan.volume.name,
-        "source_voxel_size_nm": list(plan.volume.voxel_size),
-        "factor": plan.grid.factor,
-        "method": plan.job.method if plan.model is None else plan.model.card.summary,
-        "weights_sha256": "" if plan.model is None else plan.model.card.weights_sha256,
-        "is_sample": plan.model is not None and plan.model.card.sampler is not None,
-        "measured_slices_at_multiples_of": plan.grid.factor if plan.grid.is_integer else None,
-        "seed": plan.job.seed,
-    }

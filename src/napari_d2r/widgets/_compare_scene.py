@@ -13,6 +13,7 @@ from napari_d2r._npe2 import METADATA
 from napari_d2r.errors import InputError
 from napari_d2r.widgets._compare_sampling import Axis, Grid, Point, Stack, common_grid
 from napari_d2r.widgets._layers import finest_data, require_stack, voxel_size_of
+from napari_d2r.widgets._provenance import find_source, is_result
 
 MAX_LAYERS = 4
 PIXELS = "pixels"
@@ -99,14 +100,14 @@ def default_choice(images: Sequence[Any], active: Any) -> list[Any]:
     along z, then the others, three at most.
     """
     stacks = [layer for layer in images if _is_stack(layer)]
-    results = [layer for layer in stacks if source_name(layer)]
+    results = [layer for layer in stacks if is_result(layer)]
     if not results:
         return sorted(stacks, key=lambda layer: -_z_step(layer))[:3]
     result = active if active in results else results[-1]
-    source = [layer for layer in stacks if layer.name == source_name(result)]
+    source = find_source(result, stacks)
     twins = [layer for layer in stacks if layer not in results and _is_twin(layer, result)]
-    others = [layer for layer in twins if layer not in source]
-    return [*source[:1], result, *others[:1]]
+    others = [layer for layer in twins if layer != source]
+    return [*([] if source is None else [source]), result, *others[:1]]
 
 
 def is_anisotropic(layer: Any) -> bool:
@@ -114,13 +115,6 @@ def is_anisotropic(layer: Any) -> bool:
     if not _is_stack(layer):
         return False
     return bool(abs(layer.scale[0]) > 1.01 * np.abs(layer.scale[1:]).min())
-
-
-def source_name(layer: Any) -> str:
-    """Of a layer that this plugin made, the name of the layer it was made from; else empty."""
-    made = layer.metadata.get(METADATA)
-    is_result = isinstance(made, Mapping) and "factor" in made  # what was read has a source too
-    return str(made.get("source") or "") if is_result else ""
 
 
 def _stack_of(layer: Any, is_linear: bool) -> Stack:

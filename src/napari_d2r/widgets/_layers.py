@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -85,7 +86,8 @@ def volume_of(layer: Image, voxel_size: VoxelSize) -> Volume:
         As `require_stack`.
     """
     require_stack(layer)
-    return Volume(finest_data(layer), voxel_size, layer.name)
+    path = layer.source.path
+    return Volume(finest_data(layer), voxel_size, layer.name, Path(path) if path else None)
 
 
 def placement(

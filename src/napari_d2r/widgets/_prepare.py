@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_d2r.errors import D2RError, InputError
-from napari_d2r.io import check_room, open_volume, save_tiff
+from napari_d2r.io import check_room, open_volume, save_tiff_stream
 from napari_d2r.jobs import CancelToken, Event, Finished, Outcome, Progress, TrainJob
 from napari_d2r.volumes import Volume, VoxelSize, crop
 from napari_d2r.widgets._layers import finest_data
@@ -31,7 +30,6 @@ from napari_d2r.widgets._project import (
 if TYPE_CHECKING:
     from napari_d2r.stages.train import TrainPlan
 
-_TELL_EVERY_S = 0.2
 How = Literal["new", "resume", "start over"]
 
 # The engine speaks to the command line; these are the same words for the form.
@@ -263,27 +261,22 @@ def _write_stack(
             return before
     target.parent.mkdir(parents=True, exist_ok=True)
     check_room(target, math.prod(volume.shape) * volume.dtype.itemsize)
-    digest, counted = _new_digest(volume), [0]
+    digest = _new_digest(volume)
 
     def digested() -> Iterator[NDArray[Any]]:
         for values in _slices(volume, cancel):
             digest.update(values.data)
-            counted[0] += 1
             yield values
 
-    with ThreadPoolExecutor(1, "napari-d2r-save") as pool:  # save_tiff pulls its slices
-        saving = pool.submit(
-            save_tiff,
-            target,
-            digested(),
-            shape=volume.shape,
-            dtype=volume.dtype,
-            voxel_size=volume.voxel_size,
-            overwrite=True,
-        )
-        while not wait([saving], _TELL_EVERY_S).done:
-            yield Progress(counted[0], volume.shape[0], "slices written")
-    saving.result()
+    for done, total in save_tiff_stream(
+        target,
+        digested(),
+        shape=volume.shape,
+        dtype=volume.dtype,
+        voxel_size=volume.voxel_size,
+        overwrite=True,
+    ):
+        yield Progress(done, total, "slices written")
     return digest.hexdigest()
 
 

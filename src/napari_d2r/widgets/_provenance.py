@@ -2,49 +2,53 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_d2r.widgets._planner import Planned
+from napari_d2r._npe2 import METADATA
+from napari_d2r.jobs import Provenance
 
 if TYPE_CHECKING:
-    from napari_d2r.stages.super_resolve import SuperResolvePlan
+    from napari_d2r.widgets._planner import Planned
 
 
-def provenance(planned: Planned) -> dict[str, Any]:
-    """Plain values only, so that the layer can be saved with them."""
-    wish, plan = planned.wish, planned.plan
-    card = None if plan.model is None else plan.model.card
-    about: dict[str, Any] = {
-        "kind": "super-resolved",
-        "version": version("napari-d2r"),
-        "source": wish.layer.name,
-        "source_path": str(wish.layer.source.path or ""),
-        "source_shape": list(plan.volume.shape),
-        "source_voxel_size_nm": list(plan.volume.voxel_size),
-        "region": None if wish.box is None else [[s.start, s.stop] for s in wish.box],
-        "voxel_size_nm": list(plan.voxel_size),
-        "factor": plan.grid.factor,
-        "measured_slices_at_multiples_of": plan.grid.factor if plan.grid.is_integer else None,
-        "method": plan.job.method,
-        "method_name": _method_name(plan),
-        "model": wish.model_title if card else "",
-        "model_path": str(plan.model.path) if plan.model else "",
-        "architecture": card.architecture if card else "",
-        "weights_sha256": card.weights_sha256 if card else "",
-        "trained_on": card.trained_on if card else "",
-        "attribution": card.attribution if card else "",
-        "provisional": bool(card and card.provisional),
-        "is_sample": bool(card and card.sampler is not None),
-        "settings": plan.job.model_dump(mode="json"),
-        "path": str(planned.output),
-        "is_complete": False,
-    }
-    return about
+def provenance(planned: Planned) -> Provenance:
+    """What the plan says, and what only the form knows."""
+    from napari_d2r.stages.super_resolve import provenance_of  # imports torch
+
+    wish = planned.wish
+    known: dict[str, Any] = {}
+    if wish.box is not None:
+        known["region"] = tuple((int(part.start), int(part.stop)) for part in wish.box)
+    if wish.job.method == "model":
+        known["model"] = wish.model_title
+    return provenance_of(planned.plan).model_copy(update=known)
 
 
-def _method_name(plan: SuperResolvePlan) -> str:
-    """In the name of the layer: a sample must not pass for a prediction."""
-    if plan.model is None:
-        return plan.job.method
-    return "D2R" if plan.model.card.sampler is None else "D2R sample"
+def is_result(layer: Any) -> bool:
+    """Whether this plugin made the layer, in this session or in another."""
+    made = layer.metadata.get(METADATA)
+    return isinstance(made, Mapping) and "factor" in made  # what was read has a source too
+
+
+def provenance_in(layer: Any) -> Provenance | None:
+    """Of a layer that Super-resolve has made, in this session or in another; else None."""
+    return Provenance.found_in(None if layer is None else layer.metadata.get(METADATA))
+
+
+def find_source(layer: Any, layers: Iterable[Any]) -> Any:
+    """The layer that one of ours was made from: by its file, else by its name; or None."""
+    made = {} if layer is None else layer.metadata.get(METADATA)
+    if not isinstance(made, Mapping) or not made.get("source"):
+        return None
+    name, path = made["source"], made.get("source_path")
+    others = [other for other in layers if other != layer]
+    in_file = [other for other in others if path and _file_of(other) == Path(path)]
+    named = [other for other in others if name in (other.name, _file_of(other).name)]
+    both = [other for other in in_file if other in named]  # of the channels of one file
+    return next(iter(both or in_file or named), None)
+
+
+def _file_of(layer: Any) -> Path:
+    return Path(layer.source.path).absolute() if layer.source.path else Path()

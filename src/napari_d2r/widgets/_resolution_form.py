@@ -15,7 +15,6 @@ from napari.layers import Image
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFormLayout, QSizePolicy, QTabWidget, QVBoxLayout, QWidget
 
-from napari_d2r._npe2 import METADATA
 from napari_d2r.errors import InputError
 from napari_d2r.jobs import CancelToken, Device, Event
 from napari_d2r.stages._common_grid import Placed
@@ -27,6 +26,7 @@ from napari_d2r.widgets._layers import require_stack, volume_of, voxel_size_of
 from napari_d2r.widgets._model_choice import ModelChoice
 from napari_d2r.widgets._number_box import IntegerBox
 from napari_d2r.widgets._preferences import preferences
+from napari_d2r.widgets._provenance import find_source, is_result
 from napari_d2r.widgets._voxel_size_edit import VoxelSizeEdit
 
 GAIN, FSC = 0, 1  # the tabs
@@ -237,7 +237,7 @@ class ResolutionForm(QWidget):
         images = [layer for layer in self._viewer.layers if isinstance(layer, Image)]
         if self._has_chosen or len(images) < 2:
             return
-        first = ([layer for layer in images if _source_name(layer)] or images)[-1]
+        first = ([layer for layer in images if is_result(layer)] or images)[-1]
         others = [layer for layer in images if layer != first]
         size = voxel_size_of(first)
         alike = [layer for layer in others if voxel_size_of(layer) == size]
@@ -246,9 +246,7 @@ class ResolutionForm(QWidget):
         self._suggest_source(first)
 
     def _suggest_source(self, layer: Any) -> None:
-        name = _source_name(layer)
-        found = [one for one in self._viewer.layers if name and one.name == name]
-        self.source.choose(found[0] if found else None)
+        self.source.choose(find_source(layer, self._viewer.layers))
 
     def _read_voxel_size(self) -> None:
         """Show the size of the stack, or of the first volume that does not know its own."""
@@ -295,12 +293,6 @@ class ResolutionForm(QWidget):
             per_pixel = np.array([float((1 * unit).to("nm").magnitude) for unit in layer.units])
         z, y, x = start * per_pixel
         return Placed(volume_of(layer, known), (z, y, x))
-
-
-def _source_name(layer: Any) -> str:
-    """Name of the stack that a layer of ours was made from; empty for others."""
-    about = getattr(layer, "metadata", {}).get(METADATA, {})
-    return str(about.get("source", "")) if isinstance(about, dict) else ""
 
 
 def _page() -> tuple[QWidget, QFormLayout]:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from napari_d2r.errors import InputError
-from napari_d2r.io import check_room, open_volume, save_tiff
+from napari_d2r.io import check_room, open_source, open_volume, save_tiff_stream
 from napari_d2r.jobs import CancelToken, Event, Finished, Outcome, Progress, Started
 from napari_d2r.volumes import Volume
 
 _SLAB = 64  # slices of one layer of chunks
-_TELL_EVERY_S = 0.2
 being_saved: list[Path] = []
 """Stores that a copy is being made of."""
 
@@ -29,7 +28,7 @@ class _Stopped(Exception):
 def save_result(source: Path, target: Path, cancel: CancelToken) -> Iterator[Event]:
     """Copy a finished store to OME-Zarr or TIFF, as the name of ``target`` says.
 
-    The voxel size is kept. Nothing is left behind by a copy that is cancelled or fails.
+    Voxel size and provenance are kept. Nothing is left behind by a copy that is cancelled or fails.
 
     Yields
     ------
@@ -65,30 +64,24 @@ def save_result(source: Path, target: Path, cancel: CancelToken) -> Iterator[Eve
 def _to_tiff(source: Path, target: Path, cancel: CancelToken) -> Iterator[Event]:
     volume = open_volume(source)
     check_room(target, math.prod(volume.shape) * volume.dtype.itemsize)
-    written: list[int] = []
-    with ThreadPoolExecutor(1, "napari-d2r-save") as pool:  # save_tiff pulls its slices
-        saving = pool.submit(
-            save_tiff,
-            target,
-            _slices(volume, cancel, written),
-            shape=volume.shape,
-            dtype=volume.dtype,
-            voxel_size=volume.voxel_size,
-        )
-        while not saving.done():
-            yield Progress(len(written), volume.shape[0], "slices")
-            wait([saving], _TELL_EVERY_S)
-    saving.result()
-    yield Progress(volume.shape[0], volume.shape[0], "slices")
-
-
-def _slices(volume: Volume, cancel: CancelToken, written: list[int]) -> Iterator[NDArray[Any]]:
-    for start in range(0, volume.shape[0], _SLAB):
-        for number, values in enumerate(volume.read(z=slice(start, start + _SLAB)), start):
-            if cancel:
+    steps = save_tiff_stream(
+        target,
+        _slices(volume),
+        shape=volume.shape,
+        dtype=volume.dtype,
+        voxel_size=volume.voxel_size,
+        provenance=open_source(source).provenance,
+    )
+    with closing(steps):
+        for done, total in steps:
+            yield Progress(done, total, "slices")
+            if cancel and done < total:
                 raise _Stopped
-            written.append(number)
-            yield values
+
+
+def _slices(volume: Volume) -> Iterator[NDArray[Any]]:
+    for start in range(0, volume.shape[0], _SLAB):
+        yield from volume.read(z=slice(start, start + _SLAB))
 
 
 def _copy(source: Path, target: Path, cancel: CancelToken) -> Iterator[Event]:

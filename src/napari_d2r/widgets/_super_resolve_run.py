@@ -36,9 +36,10 @@ from napari_d2r.widgets._save import save_result
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Opened:
-    """The array to show from now on."""
+    """The array to show from now on; ``path`` is that of the store once it is whole."""
 
     array: Any
+    path: Path | None = None
 
 
 class SuperResolveRun(QObject):
@@ -57,12 +58,12 @@ class SuperResolveRun(QObject):
         self.planned, self.is_cancelling = planned, False
         self.progress: Progress | None = None
         self.stage = "Starting"
-        self.outcome: Outcome | None = None
         self.message, self.has_failed = "", False
         self.layer: Any = None
         self.result: Path | None = None
         self._viewer = viewer
         self._feed: LayerFeed | None = None
+        self._blocks: Progress | None = None
         self._is_silent = False
         is_resumed = planned.is_begun and not start_over
         first = _first_voxel(viewer, planned)
@@ -98,11 +99,13 @@ class SuperResolveRun(QObject):
         if self._is_silent:
             return
         if isinstance(event, _Opened):
-            self._show(event.array)
+            self._show(event.array) if event.path is None else self._on_whole(event)
         elif isinstance(event, BlockWritten):
             self._require_feed().block_written(event.start, event.stop)
         elif isinstance(event, Progress):
             self.progress = event
+            if event.unit == "shards":
+                self._blocks = event
         elif isinstance(event, StageStarted):
             self.stage = event.title.capitalize()
         elif isinstance(event, Warned):
@@ -117,45 +120,49 @@ class SuperResolveRun(QObject):
         self.changed.emit()
 
     def _show(self, array: Any) -> None:
-        if self.outcome is not None or self._feed is not None:
-            self._require_feed().finish(array)
-            return
         wish, plan = self.planned.wish, self.planned.plan
         about = provenance(self.planned)
+        facts = about.model_dump(mode="json") | {"is_complete": False, "path": str(plan.output)}
         self._feed = LayerFeed(
             self._viewer,
             array,
-            name=f"{wish.layer.name} [{about['method_name']} ×{plan.grid.factor:g}]",
-            metadata={METADATA: about},
+            name=f"{wish.layer.name} [{about.method_name} ×{plan.grid.factor:g}]",
+            metadata={METADATA: facts},
             placed=placement(wish.layer, plan.grid.factor, wish.box),
-            layer=_layer_of(self._viewer, about["path"]),
+            layer=_layer_of(self._viewer, facts["path"]),
             parent=self,
         )
         self.layer = self._feed.layer
         self._feed.removed.connect(self._on_removed)
 
-    def _on_finished(self, event: Finished) -> None:
-        if self.result is not None:  # the copy to TIFF, and not the run
-            if event.outcome is not Outcome.COMPLETED:
-                self.message = self._not_copied("cancelled")
-            return
-        self.outcome = event.outcome
-        if event.outcome is not Outcome.COMPLETED:
-            done = f"{self.progress.done:g} of {self.progress.total:g}" if self.progress else "no"
-            why = (
-                "Cancelled"
-                if self.layer in self._viewer.layers
-                else ("The result layer was deleted, so the run was stopped")
-            )
-            self.message = f"{why}; {done} blocks are finished, and Resume goes on from there."
-            return
-        self.result = event.result
+    def _on_whole(self, opened: _Opened) -> None:
+        """The store has its name; what may follow is a copy of it."""
+        self.result = opened.path
         if self.layer in self._viewer.layers:
             self.layer.metadata[METADATA] |= {"is_complete": True}
+        self._require_feed().finish(opened.array)
+
+    def _on_finished(self, event: Finished) -> None:
+        if event.outcome is Outcome.COMPLETED:
+            self.message = self._finished()
+        elif self.result is not None:
+            self.message = self._not_copied("cancelled")
+        else:
+            self.message = self._cancelled()
+
+    def _cancelled(self) -> str:
+        is_shown = self.layer in self._viewer.layers
+        why = "Cancelled" if is_shown else "The result layer was deleted, so the run was stopped"
+        blocks = self._blocks
+        done = "no" if blocks is None else f"{blocks.done:g} of {blocks.total:g}"
+        return f"{why}; {done} blocks are finished, and Resume goes on from there."
+
+    def _finished(self) -> str:
+        assert self.result is not None
         shape = " × ".join(map(str, self.planned.plan.output_shape))
         where = "" if self.planned.wish.save_to else "in the cache folder until you delete it; "
         place = self.planned.tiff or self.result
-        self.message = f"Finished: {shape} voxels, {where}{place.name}."
+        return f"Finished: {shape} voxels, {where}{place.name}."
 
     def _not_copied(self, why: str) -> str:
         assert self.planned.tiff is not None
@@ -190,7 +197,7 @@ def _work(
     first: tuple[int, int, int],
     cancel: CancelToken,
 ) -> Iterator[Any]:
-    """The events of the engine, and the arrays to show; in a thread."""
+    """The events of the engine, and the arrays to show among them; in a thread."""
     import torch
     import zarr
 
@@ -204,10 +211,17 @@ def _work(
         cancel=cancel,
         first=first,
         origin=planned.origin,
+        provenance=provenance(planned),
     )
     growing: GrowingArray | None = None
     finished = Finished(Outcome.CANCELLED)
     for event in events:
+        if isinstance(event, Finished):  # is told when there is no more to come
+            finished = event
+            continue
+        if isinstance(event, BlockWritten) and growing is not None:
+            growing.take(event.start, event.stop)
+        yield event
         if isinstance(event, Started):
             assert event.output is not None
             growing = GrowingArray(zarr.open_array(event.output / "0", mode="r"))
@@ -215,21 +229,18 @@ def _work(
             if is_resumed:
                 growing.take_all()
                 yield BlockWritten((0, 0, 0), planned.plan.output_shape)
-        elif isinstance(event, BlockWritten) and growing is not None:
-            growing.take(event.start, event.stop)
-        elif isinstance(event, Finished):
-            finished = event
-            break
-        yield event
     if finished.outcome is not Outcome.COMPLETED:
         yield finished
         return
     path = finished.result.path
-    yield Finished(Outcome.COMPLETED, path)
-    yield _Opened(zarr.open_array(path / "0", mode="r"))
-    if planned.tiff is not None:
-        yield StageStarted("write TIFF", 2, 2)
-        yield from save_result(path, planned.tiff, cancel)
+    yield _Opened(zarr.open_array(path / "0", mode="r"), path)
+    if planned.tiff is None:
+        yield Finished(Outcome.COMPLETED, path)
+        return
+    yield StageStarted("write TIFF", 3, 3)
+    for event in save_result(path, planned.tiff, cancel):
+        if not isinstance(event, Started):
+            yield event
 
 
 def _layer_of(viewer: Any, path: str) -> Any:

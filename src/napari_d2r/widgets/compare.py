@@ -21,8 +21,9 @@ from napari_d2r.widgets._compare_pictures import Cell, Display
 from napari_d2r.widgets._compare_profile import ProfileView
 from napari_d2r.widgets._compare_reader import Read, Reader
 from napari_d2r.widgets._compare_sampling import AXES, Plane, Point, sample_plane
-from napari_d2r.widgets._compare_scene import Scene, default_choice, make_scene, source_name
+from napari_d2r.widgets._compare_scene import Scene, default_choice, make_scene
 from napari_d2r.widgets._controls import named
+from napari_d2r.widgets._provenance import is_result
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -170,7 +171,7 @@ class CompareWidget(QWidget):
         """Take in a result that was made or clicked; other layers, while nothing was chosen."""
         layer = self._viewer.layers.selection.active
         shown = [each for each, _ in self.form.chosen]
-        is_ours = layer is not None and layer not in shown and source_name(layer)
+        is_ours = layer is not None and layer not in shown and is_result(layer)
         if is_ours or not self.form.is_touched:
             self._choose_default()
 

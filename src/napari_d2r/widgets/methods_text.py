@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from napari.utils.notifications import show_info, show_warning
 from napari.viewer import Viewer
 
-from napari_d2r._npe2 import METADATA
+from napari_d2r.jobs import Provenance
 from napari_d2r.widgets._controls import put_in_clipboard
+from napari_d2r.widgets._provenance import provenance_in
 
 _D2R = "Chen et al., From Diffusion to Resolution, arXiv:2411.16792"
 
@@ -16,65 +15,64 @@ _D2R = "Chen et al., From Diffusion to Resolution, arXiv:2411.16792"
 def copy_methods_paragraph(viewer: Viewer) -> None:
     """Copy a Methods paragraph about the selected result to the clipboard."""
     layer = viewer.layers.selection.active
-    about = {} if layer is None else layer.metadata.get(METADATA, {})
-    if about.get("kind") != "super-resolved":
+    about = provenance_in(layer)
+    if about is None:
         show_warning("Select one layer that Super-resolve has made; it knows how it was made.")
         return
     put_in_clipboard(methods_paragraph(about))
     show_info(f"A Methods paragraph about {layer.name} is in the clipboard.")
 
 
-def methods_paragraph(about: dict[str, Any]) -> str:
+def methods_paragraph(about: Provenance) -> str:
     """Version, model, settings, factor, voxel sizes, baseline and citation as prose.
 
-    ``about`` is the provenance of a layer.
+    ``about`` is the provenance of a layer; it is the same when the layer is opened anew.
     """
     return " ".join(
         [
             _what(about),
             _how(about),
             _measured(about),
-            *([] if about.get("is_complete") else ["The run had not been finished."]),
+            *([] if about.is_complete else ["The run had not been finished."]),
         ]
     )
 
 
-def _what(about: dict[str, Any]) -> str:
-    slices, height, width = about["source_shape"]
-    region = " (a region of it)" if about["region"] else ""
+def _what(about: Provenance) -> str:
+    slices, height, width = about.source_shape
+    region = " (a region of it)" if about.region else ""
     return (
-        f"The stack “{about['source']}”{region} of {slices} slices of {height} × {width} pixels "
-        f"({_edges(about['source_voxel_size_nm'])}) was sampled {about['factor']:g} times finer "
-        f"along z ({_edges(about['voxel_size_nm'])}) with napari-d2r {about['version']}."
+        f"The stack “{about.source}”{region} of {slices} slices of {height} × {width} pixels "
+        f"({_edges(about.source_voxel_size_nm)}) was sampled {about.factor:g} times finer "
+        f"along z ({_edges(about.voxel_size_nm)}) with napari-d2r {about.version}."
     )
 
 
-def _how(about: dict[str, Any]) -> str:
-    if about["method"] != "model":
-        return f"Slices between the measured ones were made by {about['method']} interpolation."
-    settings = about["settings"]
+def _how(about: Provenance) -> str:
+    if about.method != "model":
+        return f"Slices between the measured ones were made by {about.method} interpolation."
     kind = (
-        f"are one sample of a diffusion model (seed {settings['seed']})"
-        if about["is_sample"]
+        f"are one sample of a diffusion model (seed {about.seed})"
+        if about.is_sample
         else "are predictions of a neural network"
     )
-    provisional = "provisional " if about["provisional"] else ""
-    origin = about["attribution"] or f"Trained on {about['trained_on']}"
+    provisional = "provisional " if about.provisional else ""
+    origin = about.attribution or f"Trained on {about.trained_on}"
     return (
         f"Slices between the measured ones {kind} of the D2R family ({_D2R}): the {provisional}"
-        f"model “{about['model']}” (architecture {about['architecture']}, SHA-256 of its weights "
-        f"{about['weights_sha256'][:16]}), run on the device “{settings['device']}”. "
+        f"model “{about.model}” (architecture {about.architecture}, SHA-256 of its weights "
+        f"{about.weights_sha256[:16]}), run on the device “{about.device}”. "
         f"{origin.rstrip('.')}. Predictions are not measurements; linear interpolation of the same "
         "stack is the baseline with which they should be compared."
     )
 
 
-def _measured(about: dict[str, Any]) -> str:
-    every = about["measured_slices_at_multiples_of"]
+def _measured(about: Provenance) -> str:
+    every = about.measured_slices_at_multiples_of
     if every is None:
         return "Measured slices are kept where they fall on the new grid."
     return f"Measured slices are unchanged and stand at every {every:g}th slice of the result."
 
 
-def _edges(edges: list[float]) -> str:
+def _edges(edges: tuple[float, float, float]) -> str:
     return "voxels of " + " × ".join(f"{edge:g}" for edge in edges) + " nm, z × y × x"
