@@ -14,6 +14,7 @@ from napari_d2r.inference._predictors import AxialPredictor, GapRequest, Halo, l
 
 CHUNK = 64  # edge of a zarr chunk: isotropic, because users look at XZ and YZ
 _PROBE_S = 0.1
+_PROBE_GAPS = 8  # as in a small shard; gaps are shared out among cores
 _LONGEST_GAP_S = 0.3  # a cancel is honoured between gaps
 _MAX_SHARD_VOXELS = 2**24
 
@@ -47,8 +48,8 @@ def measure_rate(predictor: AxialPredictor, gap: float, device: torch.device) ->
     edge, inner, rate = 32, max(1, round(gap) - 1), 0.0
     depths = torch.arange(1, inner + 1)[None] / (inner + 1)
     while True:
-        slab = torch.rand(6, edge, edge, device=device)
-        request = GapRequest(0, depths.expand(5, -1), log2_of(gap))
+        slab = torch.rand(_PROBE_GAPS + 1, edge, edge, device=device)
+        request = GapRequest(0, depths.expand(_PROBE_GAPS, -1), log2_of(gap))
         try:
             for _ in range(2):  # the first run of a shape is slower
                 began = time.perf_counter()
@@ -60,7 +61,7 @@ def measure_rate(predictor: AxialPredictor, gap: float, device: torch.device) ->
             if not rate or not is_out_of_memory(error):
                 raise
             return rate
-        rate = float(5 * (inner + 1) * edge * edge / elapsed)
+        rate = float(_PROBE_GAPS * (inner + 1) * edge * edge / elapsed)
         if elapsed > _PROBE_S or edge >= 512:
             return rate
         edge *= 2

@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_d2r.checkpoints import HaloCard
+from napari_d2r.inference._workers import MOST_WORKERS, share_out
 from napari_d2r.jobs import CancelToken
 from napari_d2r.volumes import Interpolation, interpolate_axial
 
+NUM_SLICES = 4  # that a network of AENet's contract sees
 # Columns of activations computed at once: bounds memory and the time to honour a cancel.
 _PIXELS_AT_ONCE = {"cpu": 40_000, "cuda": 8_000_000, "mps": 1_000_000}
 
@@ -104,17 +106,27 @@ class SequencePredictor:
     def predict(
         self, slab: Tensor, request: GapRequest, cancel: CancelToken | None = None
     ) -> Tensor:
-        """Gap by gap; outer slices are replicated at the ends of the slab."""
-        log2_gap = torch.full((2,), request.log2_gap, device=slab.device)
-        filled = []
-        for offset, depths in enumerate(request.depths.to(slab)):
+        """On the CPU one gap per core, elsewhere as many at once as fit.
+
+        Outer slices are replicated at the ends of the slab.
+        """
+        all_depths = request.depths.to(slab)
+
+        def fill(offsets: Tensor) -> Tensor:
             stop_if_asked(cancel)
-            gap = request.first + offset
-            taps = torch.tensor([gap - 1, gap, gap + 1, gap + 2]).clamp(0, len(slab) - 1)
-            both_ways = torch.stack([slab[taps], slab[taps.flip(0)]])
-            upright, mirrored = self.network(both_ways, torch.stack([depths, 1 - depths]), log2_gap)
-            filled.append((upright + mirrored) / 2)
-        return torch.stack(filled)
+            around = torch.arange(-1, NUM_SLICES - 1)
+            taps = (request.first + offsets[:, None] + around).clamp(0, len(slab) - 1)
+            slices, depths = slab[taps], all_depths[offsets]
+            both_ways = torch.cat([slices, slices.flip(1)])
+            log2_gap = torch.full((len(both_ways),), request.log2_gap, device=slab.device)
+            filled: Tensor = self.network(both_ways, torch.cat([depths, 1 - depths]), log2_gap)
+            upright, mirrored = filled.chunk(2)
+            return (upright + mirrored) / 2
+
+        at_once = 1 if slab.device.type == "cpu" else pixels_at_once(slab.device)
+        gaps = torch.arange(len(all_depths)).split(max(1, at_once // slab[0].numel()))
+        workers = 1 if getattr(self.network, "has_own_threads", False) else MOST_WORKERS
+        return torch.cat(share_out(fill, gaps, slab.device, workers))
 
 
 class LateralPredictor:
@@ -161,11 +173,13 @@ class LateralPredictor:
         depths = self._depths_of_all_gaps(request, slices)
         log2_gap = torch.tensor(request.log2_gap).to(slices)
         at_once = max(1, pixels_at_once(slices.device) // slices[0].numel())
-        filled = []
-        for rows in torch.split(slices, at_once):
+
+        def fill(rows: Tensor) -> Tensor:
             stop_if_asked(cancel)
-            filled.append(self.network(rows.contiguous(), depths, log2_gap)[:, wanted])
-        return torch.cat(filled)
+            filled: Tensor = self.network(rows.contiguous(), depths, log2_gap)[:, wanted]
+            return filled
+
+        return torch.cat(share_out(fill, torch.split(slices, at_once), slices.device))
 
     @staticmethod
     def _depths_of_all_gaps(request: GapRequest, slices: Tensor) -> Tensor:
