@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from napari_d2r.checkpoints import Model, is_bundled, load_model, model_folder
+from napari_d2r.checkpoints import (
+    Model,
+    compare_with_card,
+    is_bundled,
+    load_model,
+    model_folder,
+)
 from napari_d2r.errors import InputError
 from napari_d2r.inference import (
     AxialPredictor,
@@ -19,6 +24,7 @@ from napari_d2r.inference import (
     measure_rate,
     predictor_for,
 )
+from napari_d2r.inspection import Finding
 from napari_d2r.io import check_room, interrupted_shard, ome_zarr_num_bytes
 from napari_d2r.jobs import SuperResolveJob
 from napari_d2r.models import architecture_named
@@ -40,7 +46,11 @@ _known_rates: dict[tuple[object, ...], float] = {}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SuperResolvePlan:
-    """What will happen: printable, and nothing has been written yet."""
+    """What will happen: printable, and nothing has been written yet.
+
+    ``fit`` is in what the volume is unlike those that the model knows; what is grave in it stands
+    in ``warnings`` too.
+    """
 
     job: SuperResolveJob
     volume: Volume
@@ -53,6 +63,7 @@ class SuperResolvePlan:
     shard: ShardPlan
     device: torch.device
     warnings: tuple[str, ...]
+    fit: tuple[Finding, ...] = ()
 
     @property
     def output_shape(self) -> tuple[int, int, int]:
@@ -145,9 +156,15 @@ def resolve_super_resolve(
         )
     device = resolve_device(job.device)
     model, predictor = _method(job, device)
-    if model is not None:
-        warnings += _mismatches(model, gap)
     intensity = IntensityRange.of(volume)
+    fit: tuple[Finding, ...] = ()
+    if model is not None:
+        fit = compare_with_card(volume, model.card, gap, intensity)
+        warnings += [str(one) for one in fit if one.severity == "warning"]
+        if model.card.sampler is not None:
+            warnings.append(
+                "The result is a diffusion sample: sharp, but one of many that fit the slices."
+            )
     _check_output(output, overwrite)
     begun = interrupted_shard(_store_of(output)) if resume else None
     shard = choose_shard(
@@ -160,7 +177,18 @@ def resolve_super_resolve(
         _most_computed(job, volume),
     )
     plan = SuperResolvePlan(
-        job, volume, output, model, predictor, intensity, grid, gap, shard, device, tuple(warnings)
+        job,
+        volume,
+        output,
+        model,
+        predictor,
+        intensity,
+        grid,
+        gap,
+        shard,
+        device,
+        tuple(warnings),
+        fit,
     )
     _check_memory(plan)
     if begun is None:  # an interrupted run has most of its room already
@@ -226,17 +254,6 @@ def _in_words(model: Model) -> str:
         return card.summary
     kind = "bundled, provisional" if card.provisional else "bundled"
     return f"the {kind} model learned from {card.trained_on} ({card.summary})"
-
-
-def _mismatches(model: Model, gap: float) -> Iterator[str]:
-    low, high = model.card.gap_range
-    if not low - 0.5 <= gap <= high + 0.5:
-        yield (
-            f"The slices are {gap:g} lateral voxels apart, but the model has practised {low:g} to "
-            f"{high:g}; compare its result with linear before you trust it."
-        )
-    if model.card.sampler is not None:
-        yield "The result is a diffusion sample: sharp, but one of many that fit the slices."
 
 
 def _store_of(output: Path) -> Path:

@@ -56,6 +56,7 @@ from napari_d2r.jobs import (
 )
 from napari_d2r.metrics import GainOverLinear
 from napari_d2r.models import architecture_named, build_network, describe_config
+from napari_d2r.stages._own_card import with_facts
 from napari_d2r.stages._pseudo_hr import SlabFile, restore_into
 from napari_d2r.stages._train_plan import JOB, WORK, TrainPlan, resolve_train, unwritable
 from napari_d2r.training import DiffusionTask, FitResult, LateralTask, SequenceTask, Task, fit
@@ -270,7 +271,7 @@ class _Training:
             steps=result.steps,
             package_version=version("napari-d2r"),
         )
-        save_model(self.work / role, network, card)
+        save_model(self.work / role, network, with_facts(card, self.plan))
         yield Scalars(result.steps, {f"{role}: leave-one-out gain (dB)": gain.gain_db})
 
     def _predictor(
