@@ -106,8 +106,9 @@ def test_small_slices_tell_what_they_can(tissue: Values) -> None:
     domain = describe_domain([Volume(tissue[:, :20, :20], SIZE)])
     assert 0 < len(domain.power_db) < len(PERIODS)
     assert compare_with_domain(Volume(tissue, SIZE), domain) is not None
+    assert compare_with_domain(Volume(tissue[:, :4], SIZE), domain) == ()
     with pytest.raises(InputError, match="too small to be judged"):
-        look_at(Volume(tissue[:, :5], SIZE))
+        look_at(Volume(tissue[:, :4], SIZE))
     with pytest.raises(InputError, match="nothing to describe"):
         describe_domain([])
 

@@ -13,6 +13,7 @@ from napari_d2r.checkpoints._card_text import render_card
 from napari_d2r.checkpoints._fit import compare_with_card
 from napari_d2r.checkpoints._library import (
     ModelEntry,
+    all_folders,
     all_models,
     bundled_model,
     home_folder,
@@ -44,6 +45,7 @@ __all__ = [
     "ModelEntry",
     "ModelIndex",
     "UseCard",
+    "all_folders",
     "all_models",
     "bundled_model",
     "compare_with_card",

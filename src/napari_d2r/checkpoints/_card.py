@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import platform
+from typing import Any, Literal, Self
 
+import torch
 from pydantic import ConfigDict, Field
 
 from napari_d2r.inspection import TrainingDomain
@@ -61,6 +63,15 @@ class ComputeCard(FrozenModel):
 
     device: str
     num_threads: int | None = Field(None, description="Of a processor.")
+
+    @classmethod
+    def of(cls, device: torch.device) -> Self:
+        """A device of this machine, by its name."""
+        if device.type == "cuda":
+            return cls(device=torch.cuda.get_device_name(device))
+        if device.type == "mps":
+            return cls(device=f"GPU of an {platform.machine()} Apple processor")
+        return cls(device=f"{platform.machine()} processor", num_threads=torch.get_num_threads())
 
 
 class ModelCard(FrozenModel):

@@ -140,11 +140,11 @@ D2R > Super-resolve*.
 _NOT_STATED = "not stated"
 _KINDS = {
     "prior": "which restores XZ and YZ slices, one at a time",
-    "student": "which predicts the slices between the middle two of four",
+    "student": "which predicts the slices between two measured ones from those around them",
 }
 _CONTRACTS = {
     "prior": "measured rows of an XZ or YZ slice and a distance; the rows between",
-    "student": "four slices (4, Y, X), a distance and depths between 0 and 1; a slice per depth",
+    "student": "measured slices around a gap, their distance and depths in it; a slice per depth",
 }
 _LIMITS = (
     "Structures thinner than the gap that run parallel to the slices leave no trace in the data; "

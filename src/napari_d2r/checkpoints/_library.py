@@ -104,14 +104,21 @@ def list_models(folders: Iterable[Path] = ()) -> tuple[ModelEntry, ...]:
         except (D2RError, OSError) as error:
             logger.warning("%s is not listed: %s", folder, error)
             continue
-        entries.append(ModelEntry(card.title or folder.name, folder, card, _origin(folder)))
+        origin = _origin(folder)
+        name = folder.name if origin == "imported" else card.title or folder.name
+        entries.append(ModelEntry(name, folder, card, origin))
     return tuple(entries)
 
 
 def all_models() -> tuple[ModelEntry, ...]:
     """The bundled model, imported ones, and those trained here, as `list_models` has them."""
+    return list_models(all_folders()[1:])
+
+
+def all_folders() -> tuple[Path, ...]:
+    """Where the models of `all_models` stand, and damaged ones too."""
     imported = (imported_folder() / name for name in _names_of_imported())
-    return list_models((*imported, *known_models()))
+    return (bundled_model(), *imported, *known_models())
 
 
 def imported_folder() -> Path:

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_d2r.cli._options import AddParser, add_reading
+from napari_d2r.cli._options import AddParser, add_reading, open_stack
 from napari_d2r.cli._progress import Reporter
 from napari_d2r.cli._results import drain, write_json
 from napari_d2r.errors import InputError
 from napari_d2r.jobs import CancelToken, Event, Outcome
 
 if TYPE_CHECKING:
-    from napari_d2r.inspection import Inspection
+    from napari_d2r.inspection import Finding, Inspection
 
 IN_NOTES = frozenset({"voxel-size", "pixels", "axial-finer"})
 ASKS_FOR = "--voxel-size"  # a note that says so needs no saying where it was passed
@@ -23,7 +23,8 @@ ASKS_FOR = "--voxel-size"  # a note that says so needs no saying where it was pa
 def add_info(add: AddParser) -> None:
     """Declare the command."""
     parser = add("info", help="what a stack or a model is, before anything is computed")
-    parser.add_argument("path", help="a stack, or the folder of a model")
+    parser.add_argument("path", help="a stack, or a model")
+    parser.add_argument("--model", type=Path, help="hold a stack against the card of a model")
     add_reading(parser)
     parser.add_argument("--json", metavar="FILE", help="write it as JSON; - for standard output")
     parser.set_defaults(run=run_info)
@@ -32,6 +33,10 @@ def add_info(add: AddParser) -> None:
 def run_info(arguments: argparse.Namespace, cancel: CancelToken, reporter: Reporter) -> Outcome:
     """Describe what is at a path."""
     path = Path(arguments.path)
+    if not path.exists() and ":" not in arguments.path:
+        from napari_d2r.checkpoints import model_folder
+
+        path = model_folder(path)
     if (path / "card.json").is_file() or (path / "models.json").is_file():
         _describe_model(path, arguments, reporter)
         return Outcome.COMPLETED
@@ -39,11 +44,14 @@ def run_info(arguments: argparse.Namespace, cancel: CancelToken, reporter: Repor
 
 
 def _describe_model(path: Path, arguments: argparse.Namespace, reporter: Reporter) -> None:
-    from napari_d2r.checkpoints import load_card, load_index
+    from napari_d2r.checkpoints import load_card, load_index, render_card
 
+    if arguments.model is not None:
+        raise InputError("--model goes with a stack, which is held against the model.")
     index = load_index(path)
     names = index.models if index else ["."]
     cards = {name: load_card(path / name)[0] for name in names}
+    reporter.print([render_card(load_card(path)[0])])
     reporter.print(f"{name}: {card.summary}" for name, card in cards.items())
     if index:
         reporter.print([f"default: {index.reason}"])
@@ -77,6 +85,10 @@ def _describe_stack(
     outcome, inspection = _inspected(events, reporter)
     _tell(inspection, reporter, IN_NOTES)
     given = {"voxel-size"} if arguments.voxel_size else set()
+    fit = _fit(path, arguments) if arguments.model is not None else None
+    reporter.print(f"{one.severity}: {one}" for one in fit or ())
+    if fit == ():
+        reporter.print([f"The stack is like what the model {arguments.model} has learned from."])
     box = inspection.suggested_box
     report = {
         "format": info.format,
@@ -88,10 +100,19 @@ def _describe_stack(
         "num_bytes": info.num_bytes,
         "notes": notes,
         "findings": [one.to_json() for one in inspection.findings if one.kind not in given],
+        "model_fit": None if fit is None else [one.to_json() for one in fit],
         "suggested_box": None if box is None else [[part.start, part.stop] for part in box],
     }
     write_json(arguments.json, report)
     return outcome
+
+
+def _fit(path: Path, arguments: argparse.Namespace) -> tuple[Finding, ...]:
+    """In what the stack is unlike those that the model knows."""
+    from napari_d2r.checkpoints import compare_with_card, load_card, model_folder
+
+    card, _ = load_card(model_folder(arguments.model))
+    return compare_with_card(open_stack(arguments.path, arguments), card)
 
 
 def _inspected(events: Iterator[Event], reporter: Reporter) -> tuple[Outcome, Inspection]:

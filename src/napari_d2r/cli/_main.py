@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from napari_d2r.cli._demo import add_demo
 from napari_d2r.cli._info import add_info
 from napari_d2r.cli._measure import add_evaluate, add_fsc
+from napari_d2r.cli._models import add_models
 from napari_d2r.cli._options import require_reports
 from napari_d2r.cli._progress import Reporter
 from napari_d2r.cli._super_resolve import add_super_resolve
@@ -82,7 +83,15 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.set_defaults(if_memory_ends="use a smaller volume")
     add = parser.add_subparsers(title="commands", required=True, metavar="COMMAND").add_parser
-    for declare in (add_demo, add_info, add_train, add_super_resolve, add_evaluate, add_fsc):
+    for declare in (
+        add_demo,
+        add_info,
+        add_train,
+        add_super_resolve,
+        add_evaluate,
+        add_fsc,
+        add_models,
+    ):
         declare(add)
     return parser
 

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from napari_d2r.errors import InputError
 from napari_d2r.inspection._findings import Finding, Severity
-from napari_d2r.inspection._look import PERIODS, PROBABILITIES, decibels, look_at
+from napari_d2r.inspection._look import MIN_EDGE, PERIODS, PROBABILITIES, decibels, look_at
 from napari_d2r.jobs import FrozenModel
 from napari_d2r.volumes import IntensityRange, Volume
 
@@ -102,6 +102,8 @@ def compare_with_domain(
     InputError
         Where the volume cannot be looked at.
     """
+    if min(volume.shape[1:]) < MIN_EDGE:
+        return tuple(_pixels(volume, domain))  # next to nothing to look at
     look = look_at(volume, intensity)
     grey = dict(zip(PROBABILITIES, look.quantiles.mean(0), strict=True))
     power = dict(zip(PERIODS, decibels(look.power.mean(0)), strict=True))

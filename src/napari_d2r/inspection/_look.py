@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from napari_d2r.errors import InputError
 from napari_d2r.volumes import IntensityRange, Volume, centred_box
 
-__all__ = ["PERIODS", "PROBABILITIES", "Look", "decibels", "look_at"]
+__all__ = ["MIN_EDGE", "PERIODS", "PROBABILITIES", "Look", "decibels", "look_at"]
 
 PROBABILITIES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 # Half octaves of spatial frequency from 1/32 to 1/2 cycles per pixel.
@@ -20,7 +20,7 @@ PERIODS = tuple(float(p) for p in np.round(1 / np.sqrt(_BAND_EDGES[:-1] * _BAND_
 """Centres of the bands, in pixels."""
 
 _NUM_SLICES, _EDGE = 6, 384
-_MIN_EDGE = 8
+MIN_EDGE = 5  # of what the filter for noise can be laid over
 _MEDIAN_OF_NORMAL = 0.6745  # median of the absolute value of a standard normal variable
 _LAPLACIANS_GAIN = 6.0  # norm of the filter below: white noise comes out 6 times as strong
 _FAINTEST = 1e-12
@@ -51,7 +51,7 @@ def look_at(volume: Volume, intensity: IntensityRange | None = None) -> Look:
     Parameters
     ----------
     volume
-        At least 8 x 8 pixels laterally, without channels.
+        At least 5 x 5 pixels laterally, without channels.
     intensity
         What maps to 0 and 1; measured where it is not given.
 
@@ -61,8 +61,8 @@ def look_at(volume: Volume, intensity: IntensityRange | None = None) -> Look:
         For smaller slices, channels, and voxels that are constant or not finite.
     """
     volume.require_single_channel()
-    if min(volume.shape[1:]) < _MIN_EDGE:
-        raise InputError(f"{volume.name} is too small to be judged: under {_MIN_EDGE} pixels wide.")
+    if min(volume.shape[1:]) < MIN_EDGE:
+        raise InputError(f"{volume.name} is too small to be judged: under {MIN_EDGE} pixels wide.")
     unit = intensity or IntensityRange.of(volume)
     _, y, x = centred_box(volume.shape, (1, _EDGE, _EDGE))
     picks = np.unique(np.linspace(0, volume.shape[0] - 1, _NUM_SLICES).round().astype(int))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -35,6 +35,8 @@ class Inspector(WrappedLabel):
         super().__init__("findings", "What was noticed about the stack", parent)
         self.inspection: Inspection | None = None
         self.is_looking = False
+        self._stack_lines: list[str] = []
+        self._fit_lines: list[str] = []
         self._latest = Latest("inspection", _inspect, self, delay_ms=200)
         self._latest.answered.connect(self._on_inspected)
         self._latest.failed.connect(self._on_failed)
@@ -46,14 +48,20 @@ class Inspector(WrappedLabel):
         """Whether the stack cannot be used as it is."""
         return self.inspection is not None and self.inspection.blocks
 
+    def show_fit(self, fit: Sequence[Finding]) -> None:
+        """What the plan found about stack and model together, below the rest."""
+        self._fit_lines = _in_words(fit)
+        self._refresh()
+
     def inspect(self, layer: Any) -> None:
         """Look through a layer, or recall what was found before."""
         self.inspection, self.is_looking = None, False
+        self._fit_lines = []
         try:
             require_stack(layer)
         except InputError:  # the plan says so
             self._latest.ask(None)
-            self._show("")
+            self._show()
             return
         found = _known.get(layer)
         if found is not None:
@@ -82,13 +90,21 @@ class Inspector(WrappedLabel):
 
     def _take(self, inspection: Inspection) -> None:
         self.inspection, self.is_looking = inspection, False
-        lines = [f"{_LEADS[one.severity]}{one.sentence}" for one in inspection.findings]
-        self._show("\n".join(lines))
+        self._show(*_in_words(inspection.findings))
         self.inspected.emit()
 
-    def _show(self, text: str) -> None:
+    def _show(self, *lines: str) -> None:
+        self._stack_lines = list(lines)
+        self._refresh()
+
+    def _refresh(self) -> None:
+        text = "\n".join([*self._stack_lines, *self._fit_lines])
         self.setText(text)
         self.setVisible(bool(text))
+
+
+def _in_words(findings: Sequence[Finding]) -> list[str]:
+    return [f"{_LEADS[one.severity]}{one.sentence}" for one in findings]
 
 
 def _forget(event: Any) -> None:

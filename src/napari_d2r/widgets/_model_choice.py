@@ -1,4 +1,4 @@
-"""A drop-down of models: bundled, trained here, from a folder, and plain interpolation."""
+"""A drop-down of models: bundled, imported, trained here, and plain interpolation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BASELINES: list[dict[str, Any]] = [
     }
     for kind in ("linear", "cubic")
 ]
-_FOLDER = "Choose a folder…"
+_FOLDER, _IMPORT = "Choose a folder…", "Import a model file…"
 
 
 class ModelChoice(QComboBox):
@@ -53,6 +53,9 @@ class ModelChoice(QComboBox):
         self._reader = Latest("list of models", _read_models, self)
         self._reader.answered.connect(self._on_models)
         models_changed.connect(self.refill)
+        self._importer = Latest("import of a model", _import_model, self)
+        self._importer.answered.connect(self._on_imported)
+        self._importer.failed.connect(self._on_not_imported)
         self.refill()
 
     @property
@@ -79,6 +82,18 @@ class ModelChoice(QComboBox):
             self._entries.insert(len(self._entries) - len(_BASELINES), found[0])
         self._choose(found[0])
 
+    def import_file(self, path: str | Path) -> None:
+        """Check a model file in a thread, keep a copy and choose it; the note says how it went."""
+        self._say(f"Importing {Path(path).name}…")
+        self._importer.ask(Path(path))
+
+    def _on_imported(self, source: Path, folder: Path) -> None:
+        self.choose_folder(folder)
+        models_changed.emit()
+
+    def _on_not_imported(self, source: Path, sentence: str) -> None:
+        self._say(sentence)
+
     def _on_models(self, question: object, entries: list[dict[str, Any]]) -> None:
         chosen = self._current["fields"]
         own = [
@@ -98,7 +113,7 @@ class ModelChoice(QComboBox):
     def _show_entries(self) -> None:
         was_blocked = self.blockSignals(True)
         self.clear()
-        self.addItems([*(str(e["name"]) for e in self._entries), _FOLDER])
+        self.addItems([*(str(e["name"]) for e in self._entries), _FOLDER, _IMPORT])
         self.setCurrentIndex(self._entries.index(self._current))
         self.blockSignals(was_blocked)
         self._show_note()
@@ -114,19 +129,35 @@ class ModelChoice(QComboBox):
         if index < len(self._entries):
             self._choose(self._entries[index])
             return
-        self._show_entries()  # back to what it was, until a folder is chosen
+        is_import = self.itemText(index) == _IMPORT
+        self._show_entries()  # back to what it was, until something is chosen
+        if is_import:
+            path, _ = QFileDialog.getOpenFileName(self, "Model file", "", "Models (*.zip)")
+            if path:
+                self.import_file(path)
+            return
         folder = QFileDialog.getExistingDirectory(self, "Folder of a trained model")
         if folder:
             self.choose_folder(folder)
 
     def _show_note(self) -> None:
-        self.note.setText(str(self._current["note"]))
-        self.note.setVisible(bool(self._current["note"]))
+        self._say(str(self._current["note"]))
+
+    def _say(self, text: str) -> None:
+        self.note.setText(text)
+        self.note.setVisible(bool(text))
 
 
 def _read_models(question: object, cancel: CancelToken) -> Iterator[Event]:
     """All models with what is to be said about each; in a thread, for it reads files."""
     yield Finished(Outcome.COMPLETED, [_entry(found) for found in model_list()])
+
+
+def _import_model(path: Path, cancel: CancelToken) -> Iterator[Event]:
+    """Copy a model file among the models of this machine."""
+    from napari_d2r.checkpoints import import_model
+
+    yield Finished(Outcome.COMPLETED, import_model(path))
 
 
 def _entry(found: Any) -> dict[str, Any]:

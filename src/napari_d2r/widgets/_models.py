@@ -20,7 +20,7 @@ models_changed = _models.changed
 
 
 def model_list() -> tuple[ModelEntry, ...]:
-    """The bundled models and those that were trained here; reads files, so call it in a thread."""
-    from napari_d2r.checkpoints import known_models, list_models
+    """All models, bundled, imported and trained here; reads files, so call it in a thread."""
+    from napari_d2r.checkpoints import all_models
 
-    return list_models(known_models())
+    return all_models()

@@ -20,6 +20,7 @@ from napari_d2r.widgets._preferences import preferences
 from napari_d2r.widgets._super_resolve_form import Wish
 
 if TYPE_CHECKING:
+    from napari_d2r.inspection import Finding
     from napari_d2r.stages.super_resolve import SuperResolvePlan
 
 _SAMPLED_SLICES, _STEP = 8, 16
@@ -61,8 +62,16 @@ class Planned:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Of the plan, in the words of the form."""
-        return tuple(in_words_of_the_form(warning) for warning in self.plan.warnings)
+        """Of the plan, in the words of the form; what speaks of the stack stands in ``fit``."""
+        about_stack = {str(one) for one in self.plan.fit}
+        return tuple(
+            in_words_of_the_form(one) for one in self.plan.warnings if one not in about_stack
+        )
+
+    @property
+    def fit(self) -> tuple[Finding, ...]:
+        """In what the stack is unlike those that the model knows."""
+        return self.plan.fit
 
 
 def plan_wish(wish: Wish, cancel: CancelToken) -> Iterator[Event]:

@@ -78,9 +78,11 @@ class SuperResolveView(QWidget):
     def show_problem(self, sentence: str) -> None:
         """Nothing can be run, and why."""
         self.plan.setText(sentence)
+        self.findings.show_fit(())
 
     def show_plan(self, planned: Planned) -> None:
-        """The plan and every warning."""
+        """The plan and every warning; what it found about the stack goes to the findings."""
+        self.findings.show_fit(planned.fit)
         self.plan.setText("\n".join(plan_lines(planned)))
 
     def show_status(self, sentence: str) -> None:

@@ -1,0 +1,104 @@
+"""``napari-d2r models``: list, show, verify, import, export and remove models."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from napari_d2r.cli._options import AddParser
+from napari_d2r.cli._progress import Reporter
+from napari_d2r.errors import InputError, ModelFileError
+from napari_d2r.jobs import CancelToken, Outcome
+
+_MODEL_HELP = "bundled, the name of an imported model, or the folder of one"
+
+
+def add_models(add: AddParser) -> None:
+    """Declare the command."""
+    parser = add("models", help="list, check, import and export models")
+    parser.set_defaults(run=_with(_list))
+    actions = parser.add_subparsers(title="actions", metavar="ACTION")
+    actions.add_parser("list", help="all models that are known here; the default")
+    show = actions.add_parser("show", help="the card of a model")
+    show.add_argument("model", type=Path, help=_MODEL_HELP)
+    show.set_defaults(run=_with(_show))
+    verify = actions.add_parser("verify", help="check cards, hashes and weights")
+    verify.add_argument("models", type=Path, nargs="*", help=f"{_MODEL_HELP}; default: all")
+    verify.set_defaults(run=_with(_verify))
+    take = actions.add_parser("import", help="check a model file and keep a copy of it")
+    take.add_argument("file", type=Path, help="a zip file, or the folder of a model")
+    take.add_argument("--name", help="what to call it; default: the name of the file")
+    take.add_argument("--sha256", help="what the file must hash to")
+    take.set_defaults(run=_with(_import))
+    give = actions.add_parser("export", help="write a model to one file")
+    give.add_argument("model", type=Path, help=_MODEL_HELP)
+    give.add_argument("file", type=Path, help="a new *.zip")
+    give.set_defaults(run=_with(_export))
+    remove = actions.add_parser(
+        "remove", help="delete an imported model, or take a trained one off the list"
+    )
+    remove.add_argument("model", type=Path, help=_MODEL_HELP)
+    remove.set_defaults(run=_with(_remove))
+
+
+def _with(
+    action: Callable[[argparse.Namespace, Reporter], None],
+) -> Callable[[argparse.Namespace, CancelToken, Reporter], Outcome]:
+    """An action, as the command line runs commands."""
+
+    def run(arguments: argparse.Namespace, cancel: CancelToken, reporter: Reporter) -> Outcome:
+        action(arguments, reporter)
+        return Outcome.COMPLETED
+
+    return run
+
+
+def _list(arguments: argparse.Namespace, reporter: Reporter) -> None:
+    from napari_d2r.checkpoints import all_models
+
+    reporter.print(f"{one.word} ({one.origin}): {one.card.summary}" for one in all_models())
+
+
+def _show(arguments: argparse.Namespace, reporter: Reporter) -> None:
+    from napari_d2r.checkpoints import load_card, model_folder, render_card
+
+    reporter.print([render_card(load_card(model_folder(arguments.model))[0])])
+
+
+def _verify(arguments: argparse.Namespace, reporter: Reporter) -> None:
+    from napari_d2r.checkpoints import all_folders, model_folder, verify_model
+
+    damaged = []
+    for model in arguments.models or all_folders():
+        try:
+            cards = verify_model(model_folder(model))
+        except ModelFileError as error:
+            damaged.append(str(model))
+            reporter.print([f"{model}: {error}"])
+        else:
+            hashes = ", ".join(f"{card.role} {card.weights_sha256[:12]}" for card in cards)
+            reporter.print([f"{model}: sound ({hashes})"])
+    if damaged:
+        raise InputError(f"Not sound: {', '.join(damaged)}; import or train it again.")
+
+
+def _import(arguments: argparse.Namespace, reporter: Reporter) -> None:
+    from napari_d2r.checkpoints import import_model, load_card
+
+    folder = import_model(arguments.file, name=arguments.name, sha256=arguments.sha256)
+    card, _ = load_card(folder)
+    reporter.print([f"{folder.name}: {card.summary}", f"use it by --model '{folder.name}'"])
+
+
+def _export(arguments: argparse.Namespace, reporter: Reporter) -> None:
+    from napari_d2r.checkpoints import export_model, model_folder
+
+    digest = export_model(model_folder(arguments.model), arguments.file)
+    reporter.print([f"{arguments.file}: SHA-256 {digest}"])
+
+
+def _remove(arguments: argparse.Namespace, reporter: Reporter) -> None:
+    from napari_d2r.checkpoints import remove_model
+
+    reporter.print([remove_model(arguments.model)])
