@@ -17,7 +17,7 @@ from napari_d2r.cli._options import (
 )
 from napari_d2r.cli._progress import Reporter
 from napari_d2r.cli._results import drain, write_json
-from napari_d2r.jobs import CancelToken, Outcome, SuperResolveJob
+from napari_d2r.jobs import CancelToken, Engine, Outcome, SuperResolveJob
 from napari_d2r.volumes import Interpolation
 
 _BASELINES = get_args(Interpolation)
@@ -37,6 +37,11 @@ def add_super_resolve(add: AddParser) -> None:
     parser.add_argument(
         "--keep-measured", action="store_true", help="round R so that every measured slice is kept"
     )
+    parser.add_argument(
+        "--engine",
+        choices=get_args(Engine),
+        help="int8: eight-bit integers, which need the extra [fast]; default: auto",
+    )
     parser.add_argument("--shard", type=int, help="edge of a unit of work in voxels")
     parser.add_argument(
         "--max-memory", type=positive, dest="max_memory_gb", metavar="GB", help="most to use"
@@ -52,7 +57,7 @@ def run_super_resolve_command(
     """Super-resolve, or print the plan."""
     from napari_d2r.stages.super_resolve import resolve_super_resolve, run_super_resolve
 
-    fields = given(arguments, "factor", "shard", "max_memory_gb") | {
+    fields = given(arguments, "factor", "engine", "shard", "max_memory_gb") | {
         "keep_measured": arguments.keep_measured
     }
     if arguments.model in _BASELINES and not Path(arguments.model).exists():

@@ -27,6 +27,7 @@ Ranges = dict[str, tuple[float, float]]
 
 _CONVOLUTIONS = ("Convolution", "ConvolutionBackpropData")
 _CHANNEL_AXIS = {"Convolution": 0, "ConvolutionBackpropData": 1}  # of outputs, in the weights
+_MOST_STREAMS = 8
 _TELEMETRY = "openvino_telemetry"
 
 
@@ -80,7 +81,10 @@ def observe_ranges(path: Path, batches: Iterable[Tensor], num_threads: int) -> R
 
 
 def compile_eight_bits(path: Path, ranges: Ranges, num_threads: int) -> Callable[[Tensor], Tensor]:
-    """The graph with its convolutions in eight bits, (B, S, H, W) -> (B, C, H', W')."""
+    """The graph with its convolutions in eight bits, (B, S, H, W) -> (B, C, H', W').
+
+    May be called from several threads at a time, one for each of ``num_threads`` up to 8.
+    """
     core = _core(num_threads)
     graph = core.read_model(path)
     for node in _convolutions(graph):
@@ -92,8 +96,8 @@ def compile_eight_bits(path: Path, ranges: Ranges, num_threads: int) -> Callable
     compiled = core.compile_model(graph, "CPU")
 
     def encode(slices: Tensor) -> Tensor:
-        found = compiled(slices.contiguous().numpy(), share_inputs=True, share_outputs=True)
-        return torch.from_numpy(found[0])  # valid until the next call
+        request = compiled.create_infer_request()  # of its own for each thread
+        return torch.from_numpy(request.infer(slices.contiguous().numpy(), share_inputs=True)[0])
 
     return encode
 
@@ -134,8 +138,9 @@ def _core(num_threads: int) -> Any:
     core = _imported().Core()
     settings = {
         "INFERENCE_NUM_THREADS": num_threads,
+        "NUM_STREAMS": min(num_threads, _MOST_STREAMS),  # gaps at a time, as torch does them
         "INFERENCE_PRECISION_HINT": "f32",  # it would take bf16 where it can
-        "PERFORMANCE_HINT": "LATENCY",
+        "ENABLE_CPU_PINNING": False,  # other programs want to run too
     }
     core.set_property("CPU", settings)
     return core

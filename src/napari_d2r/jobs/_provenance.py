@@ -40,6 +40,7 @@ class Provenance(FrozenModel):
     provisional: bool = False
     is_sample: bool = Field(False, description="One of many that a diffusion model may draw.")
     device: str
+    engine: str = Field("torch", description="What ran the model on it.")
     seed: int
     settings: dict[str, Any] = Field(description="The job as it was asked for.")
     is_complete: bool = True

@@ -26,6 +26,7 @@ def provenance_of(plan: SuperResolvePlan) -> Provenance:
         measured_slices_at_multiples_of=grid.factor if grid.is_integer else None,
         method=plan.job.method,
         device=str(plan.device),
+        engine=plan.engine,
         seed=plan.job.seed,
         settings=plan.job.model_dump(mode="json"),
         **_of_model(plan),

@@ -29,6 +29,7 @@ from napari_d2r.io import check_room, interrupted_shard, ome_zarr_num_bytes
 from napari_d2r.jobs import SuperResolveJob
 from napari_d2r.models import architecture_named
 from napari_d2r.stages._device import resolve_device
+from napari_d2r.stages._engine import TORCH, resolve_engine
 from napari_d2r.volumes import (
     AxialGrid,
     IntensityRange,
@@ -49,7 +50,7 @@ class SuperResolvePlan:
     """What will happen: printable, and nothing has been written yet.
 
     ``fit`` is in what the volume is unlike those that the model knows; what is grave in it stands
-    in ``warnings`` too.
+    in ``warnings`` too. ``engine`` is what runs the model: equal names write equal bytes.
     """
 
     job: SuperResolveJob
@@ -64,6 +65,7 @@ class SuperResolvePlan:
     device: torch.device
     warnings: tuple[str, ...]
     fit: tuple[Finding, ...] = ()
+    engine: str = TORCH
 
     @property
     def output_shape(self) -> tuple[int, int, int]:
@@ -104,10 +106,11 @@ class SuperResolvePlan:
         shapes = [" x ".join(map(str, s)) for s in (self.volume.shape, self.output_shape)]
         edges = " x ".join(map(str, self.shard.shape))
         how = self.job.method if self.model is None else _in_words(self.model)
+        where = f"{self.device}" if self.engine == TORCH else f"{self.device}, {self.engine}"
         return (
             f"{self.volume.name}: {shapes[0]} voxels of {self.volume.voxel_size}",
             f"{self.output.name}: {shapes[1]} voxels of {self.voxel_size}, {self.volume.dtype}",
-            f"by {how}, factor {self.grid.factor:g}, on {self.device}",
+            f"by {how}, factor {self.grid.factor:g}, on {where}",
             f"in shards of {edges} voxels; memory about {self.memory_bytes / 1e9:.1f} GB, disk at "
             f"most {self.num_bytes / 1e9:.3g} GB, time about {duration(self.seconds)}",
         )
@@ -158,7 +161,12 @@ def resolve_super_resolve(
     model, predictor = _method(job, device)
     intensity = IntensityRange.of(volume)
     fit: tuple[Finding, ...] = ()
+    engine = TORCH
     if model is not None:
+        predictor, engine, notes = resolve_engine(
+            job.engine, model, predictor, volume, intensity, gap
+        )
+        warnings += notes
         fit = compare_with_card(volume, model.card, gap, intensity)
         warnings += [str(one) for one in fit if one.severity == "warning"]
         if model.card.sampler is not None:
@@ -171,7 +179,7 @@ def resolve_super_resolve(
         (grid.num_output, *volume.shape[1:]),
         factor,
         predictor.halo,
-        _rate(model, predictor, gap, device),
+        _rate(model, predictor, gap, device, engine),
         job.shard_seconds,
         begun or (None if job.shard is None else (job.shard,) * 3),
         _most_computed(job, volume),
@@ -189,6 +197,7 @@ def resolve_super_resolve(
         device,
         tuple(warnings),
         fit,
+        engine,
     )
     _check_memory(plan)
     if begun is None:  # an interrupted run has most of its room already
@@ -212,13 +221,17 @@ def _method(job: SuperResolveJob, device: torch.device) -> tuple[Model | None, A
 
 
 def _rate(
-    model: Model | None, predictor: AxialPredictor, gap: float, device: torch.device
+    model: Model | None,
+    predictor: AxialPredictor,
+    gap: float,
+    device: torch.device,
+    engine: str,
 ) -> float:
-    """Voxels per second, measured once for a model, a gap and a device."""
+    """Voxels per second, measured once for a model, a gap, a device and an engine."""
     if model is None:
         return measure_rate(predictor, gap, device)
     card = model.card
-    key = (card.weights_sha256, card.sampler, gap, device, torch.get_num_threads())
+    key = (card.weights_sha256, card.sampler, gap, device, engine, torch.get_num_threads())
     if key not in _known_rates:
         _known_rates[key] = measure_rate(predictor, gap, device)
     return _known_rates[key]

@@ -58,6 +58,8 @@ def super_resolve_command(wish: Wish) -> str:
         words += ["--factor", f"{job.factor:g}"]
     if job.keep_measured:
         words.append("--keep-measured")
+    if job.engine != "auto":
+        words += ["--engine", job.engine]
     words += ["--device", job.device, "--seed", str(job.seed)]
     return explained(shell_line(words) + "\n", path, wish.layer)
 

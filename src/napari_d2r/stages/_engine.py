@@ -1,0 +1,54 @@
+"""From the engine asked for to the one that runs the network."""
+
+from __future__ import annotations
+
+from napari_d2r.checkpoints import Model, home_folder
+from napari_d2r.errors import InputError
+from napari_d2r.inference import (
+    AxialPredictor,
+    NotInEightBits,
+    NotServed,
+    in_eight_bits,
+    sample_slabs,
+)
+from napari_d2r.jobs import Engine
+from napari_d2r.volumes import IntensityRange, Volume
+
+TORCH = "torch"
+
+
+def resolve_engine(
+    wanted: Engine,
+    model: Model,
+    predictor: AxialPredictor,
+    volume: Volume,
+    intensity: IntensityRange,
+    gap: float,
+) -> tuple[AxialPredictor, str, tuple[str, ...]]:
+    """The predictor to use, the name of what runs it, and what the user should know.
+
+    ``auto`` takes eight bits where they are installed and serve this model; torch goes on
+    where they lose too much on this stack, and says so.
+
+    Raises
+    ------
+    InputError
+        Where ``int8`` is asked for, but is not installed or does not serve this model.
+    """
+    if wanted == "torch":
+        return predictor, TORCH, ()
+    try:
+        found = in_eight_bits(
+            predictor,
+            lambda: sample_slabs(volume, intensity),
+            gap,
+            weights_sha256=model.card.weights_sha256,
+            cache=home_folder() / "eight-bits",
+        )
+    except NotServed as reason:
+        if wanted == "int8":
+            raise InputError(str(reason)) from reason
+        return predictor, TORCH, ()
+    except NotInEightBits as reason:
+        return predictor, TORCH, (str(reason),)
+    return found.predictor, found.name, ()
