@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 pytest.importorskip("napari")
+from qtpy.QtCore import Qt
+
 from napari_d2r._npe2 import METADATA
 from napari_d2r.volumes import Volume
 from napari_d2r.widgets._layers import PREVIEW
@@ -102,6 +104,22 @@ def test_off_takes_the_layer_away_and_deleting_it_switches_off(
     viewer.layers.remove(_preview(viewer))
     assert not box.isChecked()
     viewer.dims.point = (100, 300, 30)
+    qtbot.wait(300)
+    assert _preview(viewer) is None
+
+
+def test_a_closed_dock_takes_its_preview_along(viewer: Any, widget: Any, qtbot: Any) -> None:
+    widget.view.live_preview.setChecked(True)
+    qtbot.waitUntil(lambda: _preview(viewer) is not None, timeout=10000)
+    dock = widget.parentWidget()
+    dock.setFloating(True)
+    dock.setFloating(False)
+    dock.hide()  # as behind another tab
+    assert _preview(viewer) is not None
+    dock.show()
+    qtbot.mouseClick(dock.title.close_button, Qt.MouseButton.LeftButton)
+    assert [layer.name for layer in viewer.layers] == ["stack"]
+    viewer.dims.point = (190, 20, 30)
     qtbot.wait(300)
     assert _preview(viewer) is None
 

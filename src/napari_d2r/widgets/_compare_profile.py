@@ -27,7 +27,7 @@ from napari_d2r.widgets._controls import named, push_button, put_in_clipboard
 ALONG = ("along Z", "along Y", "along X", "drawn line")
 # Read on black and on white at 3:1, told apart by dash and mark too.
 _STYLES = (
-    ("#8a8a8a", Qt.PenStyle.SolidLine, "o"),
+    ("#808080", Qt.PenStyle.SolidLine, "o"),
     ("#0a84c6", Qt.PenStyle.DashLine, "t"),
     ("#d55e00", Qt.PenStyle.DotLine, "s"),
     ("#b0659b", Qt.PenStyle.DashDotLine, "d"),

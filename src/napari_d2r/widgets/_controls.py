@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QAction
 from qtpy.QtWidgets import (
     QApplication,
@@ -82,6 +83,7 @@ def fill_scrolling(owner: QWidget, content: QWidget) -> QScrollArea:
     """Fill a widget with content that scrolls where it does not fit."""
     area = QScrollArea()
     area.setFrameShape(QFrame.Shape.NoFrame)
+    area.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # it scrolls to what has the focus by itself
     area.setWidgetResizable(True)
     area.setMinimumWidth(_NARROWEST)
     area.setWidget(content)

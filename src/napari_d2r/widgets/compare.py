@@ -23,6 +23,8 @@ from napari_d2r.widgets._compare_reader import Read, Reader
 from napari_d2r.widgets._compare_sampling import AXES, Plane, Point, sample_plane
 from napari_d2r.widgets._compare_scene import Scene, default_choice, make_scene
 from napari_d2r.widgets._controls import named
+from napari_d2r.widgets._first_focus import FirstFocus
+from napari_d2r.widgets._look import Look
 from napari_d2r.widgets._provenance import is_result
 
 if TYPE_CHECKING:
@@ -45,6 +47,8 @@ class CompareWidget(QWidget):
         self._values: tuple[Point, list[float]] | None = None
         self._is_range_wanted = True
         self._build(viewer)
+        Look(self, viewer)
+        FirstFocus(self, self.form.choices[0])
         self._rebuild_soon = self._timer(0, self._rebuild)
         self._active_soon = self._timer(0, self._follow_active)
         self._look_soon = self._timer(0, self._look)

@@ -38,7 +38,9 @@ from napari_d2r.widgets._controls import (
     push_button,
     put_in_clipboard,
 )
+from napari_d2r.widgets._first_focus import FirstFocus
 from napari_d2r.widgets._latest import start_kept
+from napari_d2r.widgets._look import Look
 from napari_d2r.widgets._resolution_form import FSCWish, GainWish, ResolutionForm
 from napari_d2r.widgets._resolution_text import as_command, as_python
 from napari_d2r.widgets._resolution_view import Report, ResolutionView
@@ -74,6 +76,8 @@ class ResolutionWidget(QWidget):
         self._found: dict[bool, Report] = {}  # by tab: is it that of the gain
         self._is_of_gain = True
         self._lay_out()
+        Look(self, viewer)
+        FirstFocus(self, self.form.question)
         self.gain.clicked.connect(self._on_clicked)
         self.run.clicked.connect(self._on_clicked)
         self.copy_command.triggered.connect(partial(self._copy, as_command))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from napari.utils.notifications import show_warning
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
@@ -14,9 +14,11 @@ from napari_d2r.errors import InputError
 from napari_d2r.jobs import Progress
 from napari_d2r.widgets._commands_text import super_resolve_command, super_resolve_python
 from napari_d2r.widgets._controls import fill_scrolling, put_in_clipboard
+from napari_d2r.widgets._first_focus import FirstFocus
 from napari_d2r.widgets._latest import Latest
 from napari_d2r.widgets._layers import confirm_voxel_size
 from napari_d2r.widgets._live_preview import LivePreview
+from napari_d2r.widgets._look import Look
 from napari_d2r.widgets._planner import Planned, plan_wish
 from napari_d2r.widgets._preferences import preferences
 from napari_d2r.widgets._runner import keeper_of
@@ -42,6 +44,8 @@ class SuperResolveWidget(QWidget):
         self.form = SuperResolveForm(viewer)
         self.view = SuperResolveView(viewer)
         self._lay_out()
+        Look(self, viewer)
+        FirstFocus(self, self.form.layer)
         self._planner = Latest("plan", plan_wish, self, delay_ms=200)
         self._planner.answered.connect(self._on_planned)
         self._planner.failed.connect(self._on_not_planned)
@@ -56,6 +60,12 @@ class SuperResolveWidget(QWidget):
         """Take up the run of a widget that was closed."""
         super().showEvent(event)
         QTimer.singleShot(0, self._take_up)
+
+    def changeEvent(self, event: QEvent) -> None:
+        """A closed dock, which lets go of its widget, takes the live preview with it."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
+            self.view.live_preview.setChecked(False)
 
     def _lay_out(self) -> None:
         inner = QWidget()

@@ -12,8 +12,10 @@ from qtpy.QtWidgets import QMessageBox, QVBoxLayout, QWidget
 
 from napari_d2r.errors import InputError
 from napari_d2r.widgets._controls import fill_scrolling, put_in_clipboard
+from napari_d2r.widgets._first_focus import FirstFocus
 from napari_d2r.widgets._latest import Latest
 from napari_d2r.widgets._layers import confirm_voxel_size
+from napari_d2r.widgets._look import Look
 from napari_d2r.widgets._prepare import How, PlannedTraining, TrainWish, plan_training
 from napari_d2r.widgets._runner import keeper_of
 from napari_d2r.widgets._train_commands import as_command, as_python
@@ -39,6 +41,8 @@ class TrainWidget(QWidget):
         self._taken_up: Path | None = None
         self.form, self.view = TrainForm(viewer), TrainView()
         self._lay_out()
+        Look(self, viewer)
+        FirstFocus(self, self.form.layer)
         self._planner = Latest("train plan", plan_training, self, delay_ms=200)
         self._planner.answered.connect(self._on_planned)
         self._planner.failed.connect(self._on_not_planned)
