@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -205,6 +206,40 @@ def test_closing_the_viewer_ends_all_and_leaves_a_store_to_resume(
     qtbot.waitUntil(lambda: not runner.is_running, timeout=3000)
     assert time.perf_counter() - began < 3
     assert interrupted_shard(path) == (64, 64, 64)
+    assert not path.exists()
+
+
+def test_closing_the_viewer_waits_for_no_tile_that_does_not_end(
+    viewer: Any, widget: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill, gate, begun = stage.fill_shard, threading.Event(), []
+
+    def stick_at_the_third(*arguments: Any) -> Any:
+        begun.append(arguments)
+        if len(begun) == 3:
+            gate.wait(60)
+        return fill(*arguments)
+
+    monkeypatch.setattr(stage, "fill_shard", stick_at_the_third)
+    _click_run(widget, qtbot)
+    qtbot.waitUntil(lambda: len(begun) == 3, timeout=10000)
+    runner = widget._run._runner
+    path = Path(_results(viewer)[0].metadata[METADATA]["path"])
+    granted: list[float] = []
+
+    def wait(seconds: float) -> bool:
+        granted.append(seconds)
+        return runner.wait(seconds)
+
+    monkeypatch.setattr(widget._run, "wait", wait)
+    viewer.close()
+    qtbot.waitUntil(lambda: bool(granted), timeout=10000)
+    assert granted[0] <= 2
+    assert runner.is_running
+    assert interrupted_shard(path) == (64, 64, 64)
+    gate.set()
+    assert runner.wait(10)
+    assert len(begun) == 3
     assert not path.exists()
 
 

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 Work = Callable[[CancelToken], Iterator[Event]]
 _KEEPER = "napari-d2r-jobs"
-_PATIENCE_S = 3.0
+_PATIENCE_S = 2.0  # napari takes its part of the three seconds in which all should be over
 
 
 class JobRunner(QObject):
@@ -95,7 +95,8 @@ class JobRunner(QObject):
 class JobKeeper(QObject):
     """Everything that runs in one window, so that it survives a closed dock.
 
-    When the window closes, all is asked to stop and waited for, three seconds at most.
+    When the window closes, all is asked to stop and waited for, two seconds at most: a tile
+    that takes longer ends with the process, and its block is made anew when the run is resumed.
     Anything with ``cancel()`` and ``wait(seconds)`` can be kept.
     """
 
