@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 pytest.importorskip("napari")
+from napari.layers._source import layer_source
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QMessageBox
 
@@ -34,14 +35,17 @@ def test_clear_spares_what_any_window_shows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder = own_folders / "cache" / "results"
-    mine, theirs, nobodys = (folder / f"{name}.ome.zarr" for name in ("mine", "theirs", "old"))
-    for store in (mine, theirs, nobodys):
+    names = ("mine", "reopened", "theirs", "old")
+    mine, reopened, theirs, nobodys = (folder / f"{name}.ome.zarr" for name in names)
+    for store in (mine, reopened, theirs, nobodys):
         store.mkdir(parents=True)
-    layer = add_stack(metadata={METADATA: {"kind": "super-resolved", "path": str(mine)}})
+    add_stack(metadata={METADATA: {"kind": "super-resolved", "path": str(mine)}})
+    with layer_source(path=str(reopened)):
+        add_stack(name="reopened")
     cache = CacheRow(viewer)
     qtbot.addWidget(cache)
-    marks = list(folder.glob("*.shown.*"))
-    assert [mark.name.split(".shown.")[0] for mark in marks] == [mine.name]
+    marks = sorted(folder.glob("*.shown.*"))
+    assert [mark.name.split(".shown.")[0] for mark in marks] == [mine.name, reopened.name]
     monkeypatch.setattr(QMessageBox, "question", lambda *a, **k: QMessageBox.StandardButton.Yes)
 
     def clear(left: int) -> None:
@@ -57,9 +61,9 @@ def test_clear_spares_what_any_window_shows(
     ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "shown\n"
-        clear(left=2)
-        assert mine.is_dir() and theirs.is_dir() and not nobodys.exists()
-    clear(left=1)  # the other program has ended, without a word
-    viewer.layers.remove(layer)
+        clear(left=3)
+        assert mine.is_dir() and reopened.is_dir() and theirs.is_dir() and not nobodys.exists()
+    clear(left=2)  # the other program has ended, without a word
+    viewer.layers.clear()
     assert not list(folder.glob("*.shown.*"))
     clear(left=0)

@@ -27,13 +27,10 @@ def watch(viewer: Any) -> None:
 
 
 def shown_stores() -> frozenset[Path]:
-    """Stores that a layer of any window reads from."""
-    return frozenset(
-        Path(path)
-        for viewer in _viewers
-        for layer in viewer.layers
-        if (path := layer.metadata.get(METADATA, {}).get("path"))
-    )
+    """Stores that a layer of any window reads from, made here or opened from a file."""
+    layers = [layer for viewer in _viewers for layer in viewer.layers]
+    paths = [layer.metadata.get(METADATA, {}).get("path") for layer in layers]
+    return frozenset(Path(path) for path in [*paths, *(x.source.path for x in layers)] if path)
 
 
 def _tell(event: Any = None) -> None:
