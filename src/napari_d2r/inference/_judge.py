@@ -29,18 +29,29 @@ def leave_one_out(
         Lateral voxels from slice to slice.
     """
     predicted = torch.empty_like(stack)
-    for parity in (0, 1):
-        kept = stack[parity::2]
-        left_out = slice(parity + 1, parity + 2 * len(kept) - 2, 2)
-        if len(kept) < 2:
-            continue
-        depths = torch.full((len(kept) - 1, 1), 0.5)
-        request = GapRequest(0, depths, log2_of(2 * gap))
-        predicted[left_out] = predictor.predict(kept, request, cancel)[:, 0]
+    for left_out, found in predict_left_out(predictor, stack, gap, cancel):
+        predicted[left_out] = found
     inner = range(1, len(stack) - 1)
     return gain_over_linear(
         stack.float().cpu().numpy(), predicted[1:-1].float().cpu().numpy(), inner, data_range=1.0
     )
+
+
+def predict_left_out(
+    predictor: AxialPredictor, stack: Tensor, gap: float, cancel: CancelToken | None = None
+) -> Iterator[tuple[slice, Tensor]]:
+    """Odd slices predicted from the even ones, then the other way round: where, and what.
+
+    Nothing of a parity of which fewer than two slices are left.
+    """
+    for parity in (0, 1):
+        kept = stack[parity::2]
+        if len(kept) < 2:
+            continue
+        depths = torch.full((len(kept) - 1, 1), 0.5)
+        request = GapRequest(0, depths, log2_of(2 * gap))
+        left_out = slice(parity + 1, parity + 2 * len(kept) - 2, 2)
+        yield left_out, predictor.predict(kept, request, cancel)[:, 0]
 
 
 def measure_halo(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from napari_d2r.inference._predictors import AxialPredictor, GapRequest, Halo, log2_of
 from napari_d2r.jobs import CancelToken
-from napari_d2r.volumes import AxialGrid, IntensityRange, Volume, require_finite
+from napari_d2r.volumes import AxialGrid, IntensityRange, Volume, require_finite, to_dtype
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +61,60 @@ def fill_shard(
     Interrupted
         When ``cancel`` is set.
     """
-    positions = grid.positions(box.start[0], box.stop[0])
-    nearest = np.rint(positions).astype(int)
-    measured = positions == nearest
+    measured, nearest = _measured(grid, box)
     output = np.empty(box.shape, volume.dtype)
     for m in np.flatnonzero(measured):
         y, x = box.lateral
         output[m] = volume.read(slice(nearest[m], nearest[m] + 1), y, x)[0]
-    if measured.all():
-        return output
+    if not measured.all():
+        filled = _between(volume, grid, box, predictor, intensity, gap, device, cancel)
+        output[~measured] = intensity.from_unit(filled, volume.dtype)
+    return output
 
-    gaps = np.floor(positions[~measured]).astype(int)
+
+def fill_half_widths(
+    volume: Volume,
+    grid: AxialGrid,
+    box: Box,
+    predictor: AxialPredictor,
+    intensity: IntensityRange,
+    gap: float,
+    device: torch.device,
+    cancel: CancelToken | None = None,
+) -> NDArray[Any]:
+    """Half-widths of intervals beside `fill_shard`, in grey levels and the volume's dtype.
+
+    ``predictor`` tells half-widths instead of intensities. Measured slices have none: 0.
+    """
+    measured, _ = _measured(grid, box)
+    output = np.zeros(box.shape, volume.dtype)
+    if not measured.all():
+        widths = _between(volume, grid, box, predictor, intensity, gap, device, cancel)
+        output[~measured] = to_dtype(widths * np.float32(intensity.span), volume.dtype)
+    return output
+
+
+def _measured(grid: AxialGrid, box: Box) -> tuple[NDArray[np.bool_], NDArray[np.int_]]:
+    """Which output slices of a box are measured ones, and the measured slice nearest to each."""
+    positions = grid.positions(box.start[0], box.stop[0])
+    nearest = np.rint(positions).astype(int)
+    return positions == nearest, nearest
+
+
+def _between(
+    volume: Volume,
+    grid: AxialGrid,
+    box: Box,
+    predictor: AxialPredictor,
+    intensity: IntensityRange,
+    gap: float,
+    device: torch.device,
+    cancel: CancelToken | None,
+) -> NDArray[np.float32]:
+    """What a predictor makes of the slices of a box that were not measured, unit intensity."""
+    positions = grid.positions(box.start[0], box.stop[0])
+    positions = positions[positions != np.rint(positions)]
+    gaps = np.floor(positions).astype(int)
     first, last = int(gaps.min()), int(gaps.max())
     tile = with_halo(box, volume.shape, predictor.halo)
     slab_start = max(0, first - predictor.halo.slices)
@@ -81,7 +124,7 @@ def fill_shard(
     require_finite(stored, volume.name)
     slab = torch.from_numpy(intensity.to_unit(stored)).to(device)
 
-    depths, row, column = depth_table(positions[~measured], gaps, first, last)
+    depths, row, column = depth_table(positions, gaps, first, last)
     origin = (slab_start, tile[0].start, tile[1].start)
     request = GapRequest(first - slab_start, torch.from_numpy(depths), log2_of(gap), origin)
     filled = predictor.predict(slab, request, cancel)
@@ -89,9 +132,8 @@ def fill_shard(
         slice(want.start - have.start, want.stop - have.start)
         for want, have in zip(box.lateral, tile, strict=True)
     )
-    wanted = filled[row, column][:, inner[0], inner[1]].float().cpu().numpy()
-    output[~measured] = intensity.from_unit(wanted, volume.dtype)
-    return output
+    wanted: NDArray[np.float32] = filled[row, column][:, inner[0], inner[1]].float().cpu().numpy()
+    return wanted
 
 
 def with_halo(box: Box, shape: tuple[int, int, int], halo: Halo) -> tuple[slice, slice]:

@@ -9,6 +9,13 @@ from napari_d2r.metrics._fsc import (
     resolution_curves,
     ring_correlation_steps,
 )
+from napari_d2r.metrics._intervals import (
+    IntervalShape,
+    coverage,
+    fit_interval_shape,
+    interval_scale,
+    share_removed,
+)
 from napari_d2r.metrics._leave_one_out import (
     GainOverLinear,
     gain_over_linear,
@@ -31,15 +38,19 @@ __all__ = [
     "Cone",
     "FSCCurve",
     "GainOverLinear",
+    "IntervalShape",
     "Plane",
     "PlaneScores",
     "ResolutionCurves",
     "Steps",
     "Threshold",
     "axial_shift",
+    "coverage",
+    "fit_interval_shape",
     "fourier_ring_correlation",
     "fourier_shell_correlation",
     "gain_over_linear",
+    "interval_scale",
     "linear_between_neighbours",
     "peak_signal_noise_ratio",
     "resolution_curve_steps",
@@ -47,4 +58,5 @@ __all__ = [
     "ring_correlation_steps",
     "score_plane",
     "score_planes",
+    "share_removed",
 ]
