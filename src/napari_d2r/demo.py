@@ -1,4 +1,4 @@
-"""The whole story on a built-in sample: make, train, super-resolve, evaluate, draw."""
+"""The whole story on a built-in sample: make, adapt, super-resolve, evaluate, draw."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ def run_demo(
         _save(volume, path)
     stack, reference = open_volume(sample), open_volume(truth)
 
-    job = load_preset("quick").model_copy(update={"max_minutes": max_minutes})
+    changes = {"max_minutes": max_minutes, "start_from": Path("bundled")}
+    job = load_preset("quick").model_copy(update=changes)
     plan = resolve_train(job, stack, models, overwrite=True)
     ended, _ = yield from _passed_on(run_train(plan, overwrite=True, cancel=cancel))
     if ended is not Outcome.COMPLETED:

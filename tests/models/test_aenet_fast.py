@@ -43,6 +43,21 @@ def test_measured_slices_are_met_at_both_ends():
     assert torch.allclose(out[:, 3], slices[:, 2], atol=1e-2)
 
 
+def test_reversed_slices_give_the_reversed_answer_whatever_the_weights_are():
+    network, slices = trained_like().double(), torch.rand(2, 4, 19, 33).double()
+    with torch.no_grad():
+        upright = network(slices, DEPTHS.double(), GAPS.double())
+        reversed_ = network(slices.flip(1), 1 - DEPTHS.double(), GAPS.double())
+    torch.testing.assert_close(reversed_, upright, rtol=0, atol=1e-12)
+    sideways = network(slices, 1 - DEPTHS.double(), GAPS.double())
+    assert float((sideways - upright).abs().max()) > 1e-2
+
+
+def test_odd_widths_have_no_halves():
+    with pytest.raises(ValueError, match="even"):
+        AENetFastConfig(widths=(6, 7), blocks=(1, 1))
+
+
 def test_depths_and_batch_members_do_not_mix():
     network, slices = trained_like(), torch.rand(2, 4, 16, 16)
     with torch.no_grad():

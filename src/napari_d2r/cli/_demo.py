@@ -13,10 +13,10 @@ from napari_d2r.jobs import CancelToken, Outcome
 
 def add_demo(add: AddParser) -> None:
     """Declare the command."""
-    parser = add("demo", help="make a sample, train, super-resolve, evaluate, draw; offline")
+    parser = add("demo", help="make a sample, adapt the bundled model, super-resolve, evaluate, draw; offline")
     parser.add_argument("--out", type=Path, default=Path("d2r-demo"), help="folder for all of it")
     parser.add_argument(
-        "--max-minutes", type=positive, default=2.0, help="time for training (default: 2)"
+        "--max-minutes", type=positive, default=1.0, help="time for adapting (default: 1)"
     )
     parser.set_defaults(run=run_demo_command)
 

@@ -93,8 +93,9 @@ class InterpolationPredictor:
 class SequencePredictor:
     """Networks of AENet's contract: four slices and depths in, slices out.
 
-    Each gap is predicted as it stands and upside down, and averaged: a network that leans
-    to one side along z leans the other way there.
+    A network that is not symmetric by construction predicts each gap as it stands and
+    upside down, and the average counts: if it leans to one side along z, it leans the other
+    way there.
     """
 
     def __init__(self, network: nn.Module, halo: HaloCard | None = None) -> None:
@@ -117,11 +118,12 @@ class SequencePredictor:
             around = torch.arange(-1, NUM_SLICES - 1)
             taps = (request.first + offsets[:, None] + around).clamp(0, len(slab) - 1)
             slices, depths = slab[taps], all_depths[offsets]
-            both_ways = torch.cat([slices, slices.flip(1)])
-            log2_gap = torch.full((len(both_ways),), request.log2_gap, device=slab.device)
-            filled: Tensor = self.network(both_ways, torch.cat([depths, 1 - depths]), log2_gap)
-            upright, mirrored = filled.chunk(2)
-            return (upright + mirrored) / 2
+            log2_gap = torch.full((len(slices),), request.log2_gap, device=slab.device)
+            filled: Tensor = self.network(slices, depths, log2_gap)
+            if getattr(self.network, "is_symmetric", False):
+                return filled
+            upside_down: Tensor = self.network(slices.flip(1), 1 - depths, log2_gap)
+            return (filled + upside_down) / 2
 
         at_once = 1 if slab.device.type == "cpu" else pixels_at_once(slab.device)
         gaps = torch.arange(len(all_depths)).split(max(1, at_once // slab[0].numel()))

@@ -55,11 +55,11 @@ class Variety:
     """
 
     gaps: tuple[float, float] = (2.0, 12.0)
-    coarser: float = 0.4
+    coarser: float = 0.2
     blurs: Mapping[float, float] | None = None
-    gamma: float = 0.5
-    inverted: float = 0.3
-    noisy: float = 0.4
+    gamma: float = 0.2
+    inverted: float = 0.15
+    noisy: float = 0.15
 
 
 class SupervisedTask:
