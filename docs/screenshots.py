@@ -9,6 +9,7 @@ CC BY 3.0) where ``NAPARI_D2R_DATA`` has it, else the phantom.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import tempfile
@@ -197,8 +198,8 @@ def train() -> None:
     """A training under way."""
     session = Session()
     widget = session.open("Train")
-    with tempfile.TemporaryDirectory() as folder:
-        child(widget, "project").setText(str(Path(folder) / "FIB-25"))
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        child(widget, "project").setText("neuropil-d2r")  # a name that says nothing of this machine
         session.click_run(widget)
         session.wait(100)
         session.shoot("train")
