@@ -10,13 +10,13 @@ import pytest
 from napari_d2r.cli import main
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-COMMANDS = ("demo", "info", "train", "super-resolve", "evaluate", "fsc")
+COMMANDS = ("demo", "info", "train", "super-resolve", "evaluate", "fsc", "models import")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 
 
 def options_of(command: str, capsys: pytest.CaptureFixture[str]) -> set[str]:
     with pytest.raises(SystemExit) as ended:
-        main([command, "--help"])
+        main([*command.split(), "--help"])
     assert ended.value.code == 0
     return set(OPTION.findall(capsys.readouterr().out)) - {"--help"}
 
@@ -28,7 +28,7 @@ def documented_options() -> dict[str, set[str]]:
         cells = [cell.strip() for cell in line.split("|")[1:-1]]
         if len(cells) == 3 and OPTION.match(cells[0].strip("`")):
             for command in COMMANDS:
-                everyone = cells[1].startswith("all") and command != "demo"
+                everyone = cells[1].startswith("all") and not command.startswith(("demo", "models"))
                 if everyone or command in cells[1].split(", "):
                     found[command] |= set(OPTION.findall(cells[0]))
     return found
