@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_d2r.checkpoints import HaloCard
-from napari_d2r.inference._workers import MOST_WORKERS, share_out
+from napari_d2r.inference._workers import share_out
 from napari_d2r.jobs import CancelToken
 from napari_d2r.volumes import Interpolation, interpolate_axial
 
@@ -100,6 +100,7 @@ class SequencePredictor:
 
     def __init__(self, network: nn.Module, halo: HaloCard | None = None) -> None:
         self.network = network.eval()
+        self._is_symmetric = bool(getattr(network, "is_symmetric", False))
         lateral = halo.lateral if halo else int(network.lateral_halo)  # type: ignore[arg-type]
         self.halo = Halo(1, lateral, int(network.lateral_stride))  # type: ignore[arg-type]
 
@@ -118,17 +119,19 @@ class SequencePredictor:
             around = torch.arange(-1, NUM_SLICES - 1)
             taps = (request.first + offsets[:, None] + around).clamp(0, len(slab) - 1)
             slices, depths = slab[taps], all_depths[offsets]
+            if not self._is_symmetric:
+                slices = torch.cat([slices, slices.flip(1)])
+                depths = torch.cat([depths, 1 - depths])
             log2_gap = torch.full((len(slices),), request.log2_gap, device=slab.device)
             filled: Tensor = self.network(slices, depths, log2_gap)
-            if getattr(self.network, "is_symmetric", False):
+            if self._is_symmetric:
                 return filled
-            upside_down: Tensor = self.network(slices.flip(1), 1 - depths, log2_gap)
-            return (filled + upside_down) / 2
+            upright, upside_down = filled.chunk(2)
+            return (upright + upside_down) / 2
 
         at_once = 1 if slab.device.type == "cpu" else pixels_at_once(slab.device)
         gaps = torch.arange(len(all_depths)).split(max(1, at_once // slab[0].numel()))
-        workers = 1 if getattr(self.network, "has_own_threads", False) else MOST_WORKERS
-        return torch.cat(share_out(fill, gaps, slab.device, workers))
+        return torch.cat(share_out(fill, gaps, slab.device))
 
 
 class LateralPredictor:
