@@ -22,12 +22,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from napari_d2r.inference._workers import MOST_WORKERS
+
 Ranges = dict[str, tuple[float, float]]
 """Least and largest value that enters each convolution, by the convolution's name."""
 
 _CONVOLUTIONS = ("Convolution", "ConvolutionBackpropData")
 _CHANNEL_AXIS = {"Convolution": 0, "ConvolutionBackpropData": 1}  # of outputs, in the weights
-_MOST_STREAMS = 8
 _TELEMETRY = "openvino_telemetry"
 
 
@@ -83,7 +84,7 @@ def observe_ranges(path: Path, batches: Iterable[Tensor], num_threads: int) -> R
 def compile_eight_bits(path: Path, ranges: Ranges, num_threads: int) -> Callable[[Tensor], Tensor]:
     """The graph with its convolutions in eight bits, (B, S, H, W) -> (B, C, H', W').
 
-    May be called from several threads at a time, one for each of ``num_threads`` up to 8.
+    May be called from several threads at a time, one for each of ``num_threads``.
     """
     core = _core(num_threads)
     graph = core.read_model(path)
@@ -138,7 +139,7 @@ def _core(num_threads: int) -> Any:
     core = _imported().Core()
     settings = {
         "INFERENCE_NUM_THREADS": num_threads,
-        "NUM_STREAMS": min(num_threads, _MOST_STREAMS),  # gaps at a time, as torch does them
+        "NUM_STREAMS": min(num_threads, MOST_WORKERS),  # gaps at a time, as torch does them
         "INFERENCE_PRECISION_HINT": "f32",  # it would take bf16 where it can
         "ENABLE_CPU_PINNING": False,  # other programs want to run too
     }
