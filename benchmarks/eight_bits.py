@@ -12,13 +12,14 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from _common import print_table, truth_and_stack
 
-from napari_d2r.checkpoints import load_model, model_folder
+from napari_d2r.checkpoints import Model, load_model, model_folder
 from napari_d2r.inference import (
     AxialPredictor,
     Box,
@@ -59,42 +60,9 @@ def xz_psnr(reference: np.ndarray, result: np.ndarray) -> float:
 
 
 def main(folder: str = "bundled/student") -> None:
-    model = load_model(model_folder(Path(folder)))
-    full = SequencePredictor(model.network, model.card.halo)
-    rows = []
-    for name in VOLUMES:
-        truth, stack = truth_and_stack(name, R)
-        intensity = IntensityRange.of(stack)
-        with tempfile.TemporaryDirectory() as cache:
-            begun = time.process_time(), time.perf_counter()
-            fast = in_eight_bits(
-                full,
-                lambda stack=stack, intensity=intensity: sample_slabs(stack, intensity),
-                float(R),
-                weights_sha256=model.card.weights_sha256,
-                cache=Path(cache),
-            )
-            prepared = time.process_time() - begun[0], time.perf_counter() - begun[1]
-        exact, found = whole(stack, full), whole(stack, fast.predictor)
-        assert np.array_equal(found[::R], stack.read()), "a measured slice has changed"
-        reference = truth.read(z=slice(0, len(found)))
-        decibels = [xz_psnr(reference, result) for result in (exact, found)]
-        slab = torch.from_numpy(intensity.to_unit(stack.read(z=slice(0, 6))))
-        turns = np.array([[seconds(p, slab) for p in (full, fast.predictor)] for _ in range(TURNS)])
-        cpu, clock = turns.min(0).T
-        rows.append(
-            [
-                name.split("/")[1],
-                *(f"{value:.3f}" for value in decibels),
-                f"{decibels[0] - decibels[1]:+.3f}",
-                f"{fast.loss_db:+.3f}",
-                f"{axial_shift(exact, found):+.4f}",
-                f"{cpu[0] / cpu[1]:.2f}",
-                f"{clock[0] / clock[1]:.2f}",
-                f"{prepared[0]:.1f} ({prepared[1]:.0f})",
-            ]
-        )
-    print(f"{torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}, {fast.name}")
+    with tempfile.TemporaryDirectory() as cache:
+        rows = list(measured(load_model(model_folder(Path(folder))), Path(cache)))
+    print(f"{torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}")
     header = [
         "volume",
         "torch, XZ PSNR, dB",
@@ -107,6 +75,42 @@ def main(folder: str = "bundled/student") -> None:
         "preparing, s of processor (clock)",
     ]
     print_table(header, rows)
+
+
+def measured(model: Model, cache: Path) -> Iterator[list[str]]:
+    """One row for each volume; the first also makes the graph of the model."""
+    full = SequencePredictor(model.network, model.card.halo)
+    for name in VOLUMES:
+        truth, stack = truth_and_stack(name, R)
+        intensity = IntensityRange.of(stack)
+        begun = time.process_time(), time.perf_counter()
+        fast = in_eight_bits(
+            full,
+            lambda stack=stack, intensity=intensity: sample_slabs(stack, intensity),
+            float(R),
+            weights_sha256=model.card.weights_sha256,
+            cache=cache,
+        )
+        prepared = time.process_time() - begun[0], time.perf_counter() - begun[1]
+        exact, found = whole(stack, full), whole(stack, fast.predictor)
+        assert np.array_equal(found[::R], stack.read()), "a measured slice has changed"
+        reference = truth.read(z=slice(0, len(found)))
+        decibels = [xz_psnr(reference, result) for result in (exact, found)]
+        slab = torch.from_numpy(
+            intensity.to_unit(stack.read(slice(0, 6), slice(0, 240), slice(0, 240)))
+        )
+        turns = np.array([[seconds(p, slab) for p in (full, fast.predictor)] for _ in range(TURNS)])
+        cpu, clock = turns.min(0).T
+        yield [
+            name.split("/")[1],
+            *(f"{value:.3f}" for value in decibels),
+            f"{decibels[0] - decibels[1]:+.3f}",
+            f"{fast.loss_db:+.3f}",
+            f"{axial_shift(exact, found):+.4f}",
+            f"{cpu[0] / cpu[1]:.2f}",
+            f"{clock[0] / clock[1]:.2f}",
+            f"{prepared[0]:.1f} ({prepared[1]:.0f})",
+        ]
 
 
 main(*sys.argv[1:])

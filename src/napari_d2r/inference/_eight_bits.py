@@ -214,7 +214,9 @@ def _prepare(
             f"Eight-bit arithmetic would lose {known.loss_db:.2f} dB on this stack, so the model "
             "runs in full precision."
         )
-    return EightBits(fast, known.loss_db, f"int8 by OpenVINO {library}, calibration {key[:8]}")
+    return EightBits(
+        fast, known.loss_db, f"OpenVINO {library} in eight bits (calibration {key[:8]})"
+    )
 
 
 def _loss_db(

@@ -134,10 +134,11 @@ def plan_lines(planned: Planned) -> list[str]:
     how = planned.wish.model_title
     if plan.model is not None and plan.model.card.provisional and "provisional" not in how:
         how += " (provisional)"
+    bits = "" if plan.engine == "torch" else ", in eight bits"
     num_bytes = plan.num_bytes * (2 if planned.tiff else 1)
     lines = [
         f"Result: {shape} voxels of {plan.voxel_size}",
-        f"{how}, factor {plan.grid.factor:g}, on {_device_name(plan.device)}",
+        f"{how}, factor {plan.grid.factor:g}, on {_device_name(plan.device)}{bits}",
         f"About {_duration(plan.seconds)}; memory {plan.memory_bytes / 1e9:.1f} GB, "
         f"disk at most {_size(num_bytes)}",
     ]

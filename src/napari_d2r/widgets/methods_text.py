@@ -61,7 +61,7 @@ def _how(about: Provenance) -> str:
     return (
         f"Slices between the measured ones {kind} of the D2R family ({_D2R}): the {provisional}"
         f"model “{about.model}” (architecture {about.architecture}, SHA-256 of its weights "
-        f"{about.weights_sha256[:16]}), run on the device “{about.device}”. "
+        f"{about.weights_sha256[:16]}), run on the device “{about.device}” by {about.engine}. "
         f"{origin.rstrip('.')}. Predictions are not measurements; linear interpolation of the same "
         "stack is the baseline with which they should be compared."
     )
