@@ -140,6 +140,12 @@ def test_texts_lines_and_focus_stand_out(viewer: Any, shown: Any, theme: str, qt
     for widget in shown():
         assert list(_pale_texts(widget)) == []
         assert list(_unseen_focus(widget, qtbot)) == []
+        for folded in widget.findChildren(QCollapsible):
+            arrow = _pixels(folded.toggleButton())[_FRAME:-_FRAME, _FRAME:_INDICATOR]
+            assert _contrast(arrow, _paper(arrow)).max() >= 3
+        for box in widget.findChildren(QCheckBox):
+            edge = _pixels(box)[:, :_INDICATOR]
+            assert (_contrast(edge, _paper(_pixels(widget))) >= 3).sum() > _SEEN / 2
         plots = [p for p in widget.findChildren(QWidget) if p.objectName().endswith("_curves")]
         paper = _paper(_pixels(plots[0] if plots and plots[0].isVisible() else widget))
         for line in _LINES:
