@@ -5,15 +5,24 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from napari_d2r.inference import CHUNK, Box, Interrupted, fill_in_parts, fill_shard
+from napari_d2r.checkpoints import UncertaintyCard
+from napari_d2r.inference import (
+    CHUNK,
+    Box,
+    Interrupted,
+    fill_half_widths,
+    fill_in_parts,
+    fill_shard,
+)
 from napari_d2r.io import OmeZarrOutput, Shard, create_output, save_tiff_stream
 from napari_d2r.jobs import (
     BlockWritten,
@@ -27,17 +36,23 @@ from napari_d2r.jobs import (
     Started,
     Warned,
 )
+from napari_d2r.stages._ahead import made_ahead
+from napari_d2r.stages._beats import CountingToken
+from napari_d2r.stages._guard import find_damage, guarded, told_damage
+from napari_d2r.stages._half_widths import half_width_plan
 from napari_d2r.stages._provenance import provenance_of
 from napari_d2r.stages._super_resolve_plan import (
     SuperResolvePlan,
     is_tiff,
     resolve_super_resolve,
 )
+from napari_d2r.stages._uncertainty import beside
 from napari_d2r.volumes import VoxelSize
 
 __all__ = [
     "SuperResolvePlan",
     "SuperResolved",
+    "beside",
     "provenance_of",
     "resolve_super_resolve",
     "run_super_resolve",
@@ -56,14 +71,17 @@ class SuperResolved:
     seconds: float
     num_written: int
     """Voxels computed in this session: after a resume, fewer than the result holds."""
+    uncertainty: Path | None = None
+    """Half-widths of intervals that hold 90 % of the errors, where they were asked for."""
 
     def summary(self) -> dict[str, object]:
-        """Plain values: ``path``, ``shape``, ``voxel_size_nm`` and ``seconds``."""
+        """Plain values: ``path``, ``shape``, ``voxel_size_nm``, ``seconds``, ``uncertainty``."""
         return {
             "path": str(self.path),
             "shape": list(self.shape),
             "voxel_size_nm": list(self.voxel_size),
             "seconds": self.seconds,
+            "uncertainty": None if self.uncertainty is None else str(self.uncertainty),
         }
 
 
@@ -94,8 +112,8 @@ def run_super_resolve(
         When the disk runs out of room; finished shards are kept.
     """
     began = time.perf_counter()
-    output = create_output(
-        plan.store,
+    create = partial(
+        create_output,
         shape=plan.output_shape,
         dtype=plan.volume.dtype,
         voxel_size=plan.voxel_size,
@@ -106,9 +124,10 @@ def run_super_resolve(
         resume=resume,
         overwrite=overwrite,
     )
+    output = create(plan.store)
     try:
         facts = provenance or provenance_of(plan)
-        yield from _run(plan, output, cancel, began, first, overwrite, facts)
+        yield from _run(plan, output, create, cancel, began, first, overwrite, facts)
     finally:
         output.release()
 
@@ -116,6 +135,7 @@ def run_super_resolve(
 def _run(
     plan: SuperResolvePlan,
     output: OmeZarrOutput,
+    create: Callable[[Path], OmeZarrOutput],
     cancel: CancelToken | None,
     began: float,
     first: tuple[float, float, float] | None,
@@ -125,29 +145,86 @@ def _run(
     yield Started("super-resolve", output.partial_path)
     for warning in plan.warnings:
         yield Warned(warning)
-    yield StageStarted("super-resolve", 1, 2)
-    outcome, num_written = yield from _fill(plan, output, cancel, began, first)
+    damaged: tuple[int, ...] = ()
+    if plan.job.fall_back and plan.model is not None:
+        damaged = yield from find_damage(plan.volume, cancel)
+        if damaged:
+            yield Warned(told_damage(damaged))
+    facts = provenance.model_copy(update={"linear_gaps": damaged}).model_dump(mode="json")
+    count = 2 if plan.uncertainty is None else 4
+    yield StageStarted("super-resolve", 1, count)
+    outcome, num_written = yield from _fill(
+        guarded(plan, damaged), output, fill_shard, cancel, began, first
+    )
+    if outcome is Outcome.COMPLETED and plan.uncertainty is not None:
+        outcome = yield from _fill_beside(
+            plan, plan.uncertainty, damaged, create, cancel, began, overwrite, facts
+        )
     if outcome is Outcome.COMPLETED:
-        outcome = yield from _deliver(plan, output, cancel, overwrite, provenance)
+        outcome = yield from _deliver(plan, output, cancel, overwrite, facts, count)
     if outcome is not Outcome.COMPLETED:
         yield Finished(outcome, output.partial_path)
         return
-    seconds = time.perf_counter() - began
-    result = SuperResolved(plan.output, plan.output_shape, plan.voxel_size, seconds, num_written)
-    yield Finished(Outcome.COMPLETED, result)
+    yield Finished(
+        Outcome.COMPLETED,
+        SuperResolved(
+            plan.output,
+            plan.output_shape,
+            plan.voxel_size,
+            time.perf_counter() - began,
+            num_written,
+            None if plan.uncertainty is None else beside(plan.output),
+        ),
+    )
+
+
+def _fill_beside(
+    plan: SuperResolvePlan,
+    card: UncertaintyCard,
+    damaged: tuple[int, ...],
+    create: Callable[[Path], OmeZarrOutput],
+    cancel: CancelToken | None,
+    began: float,
+    overwrite: bool,
+    facts: Mapping[str, Any],
+) -> Generator[Event, None, Outcome]:
+    """The half-widths, in a file of their own that is whole before the result is."""
+    yield StageStarted("uncertainty", 2, 4)
+    if beside(plan.output).exists() and not overwrite:
+        return Outcome.COMPLETED  # a run that is resumed had come so far
+    try:
+        widths, scale = half_width_plan(plan, card, damaged, cancel)
+    except Interrupted:
+        return Outcome.CANCELLED
+    output = create(widths.store)
+    try:
+        outcome, _ = yield from _fill(
+            widths, output, fill_half_widths, cancel, began, None, is_shown=False
+        )
+        if outcome is Outcome.COMPLETED:
+            about = {"kind": "uncertainty", "level": card.model.level, "scale": scale}
+            outcome = yield from _deliver(widths, output, cancel, overwrite, {**facts, **about}, 3)
+        return outcome
+    finally:
+        output.release()
 
 
 def _fill(
     plan: SuperResolvePlan,
     output: OmeZarrOutput,
+    fill_box: Callable[..., NDArray[Any]],
     cancel: CancelToken | None,
     began: float,
     first: tuple[float, float, float] | None,
+    *,
+    is_shown: bool = True,
 ) -> Generator[Event, None, tuple[Outcome, int]]:
     """Write every shard that is not done yet; returns how it ended and the voxels written."""
+    stop = CountingToken(cancel)
+    fitting: int | None = None  # lateral edge above which memory has run out
 
-    def fill(box: Box) -> NDArray[Any]:
-        return fill_shard(
+    def part(box: Box) -> NDArray[Any]:
+        return fill_box(
             plan.volume,
             plan.grid,
             box,
@@ -155,38 +232,48 @@ def _fill(
             plan.intensity,
             plan.gap,
             plan.device,
-            cancel,
+            stop,
         )
+
+    def fill(shard: Shard) -> tuple[NDArray[Any], bool]:
+        nonlocal fitting
+        values, fitting = fill_in_parts(part, Box(shard.start, shard.stop), fitting)
+        return values, fitting is not None
+
+    def in_time(shards: list[Shard]) -> Iterator[Shard]:
+        limit = math.inf if plan.job.max_minutes is None else 60 * plan.job.max_minutes
+        for shard in shards:
+            if time.perf_counter() - began > limit:
+                return
+            yield shard
 
     shards, finished = output.shards(), output.done
     waiting = [shard for shard in shards if shard.index not in finished]
     if first is not None:
         waiting.sort(key=lambda shard: _distance(shard, first))
-    started, num_written = time.perf_counter(), 0
-    fitting: int | None = None  # lateral edge above which memory has run out
-    yield Progress(len(finished), len(shards), "shards")
-    for count, shard in enumerate(waiting, start=1):
-        limit = plan.job.max_minutes
-        if limit is not None and time.perf_counter() - began > 60 * limit:
-            return Outcome.OUT_OF_TIME, num_written
+    started, num_written, count, was_cramped = time.perf_counter(), 0, 0, False
+    unit = "shards" if is_shown else "parts"
+    yield Progress(len(finished), len(shards), unit)
+    with closing(made_ahead(in_time(waiting), fill, stop)) as filled:
         try:
-            values, edge = fill_in_parts(fill, Box(shard.start, shard.stop), fitting)
+            for count, (shard, (values, is_cramped)) in enumerate(filled, start=1):
+                if is_cramped and not was_cramped:
+                    yield Warned(
+                        "Memory ran out, so shards are now computed in smaller parts: the result "
+                        "is the same, but it takes longer."
+                    )
+                was_cramped = is_cramped
+                output.write(shard, values)
+                num_written += values.size
+                if is_shown:
+                    yield BlockWritten(shard.start, shard.stop)
+                eta = (time.perf_counter() - started) / count * (len(waiting) - count)
+                yield Progress(len(finished) + count, len(shards), unit, eta_s=eta)
+                if cancel:
+                    return Outcome.CANCELLED, num_written
         except Interrupted:
             return Outcome.CANCELLED, num_written
-        if fitting is None and edge is not None:
-            yield Warned(
-                "Memory ran out, so shards are now computed in smaller parts: the result is the "
-                "same, but it takes longer."
-            )
-        fitting = edge
-        output.write(shard, values)
-        num_written += values.size
-        yield BlockWritten(shard.start, shard.stop)
-        eta = (time.perf_counter() - started) / count * (len(waiting) - count)
-        yield Progress(len(finished) + count, len(shards), "shards", eta_s=eta)
-        if cancel:
-            return Outcome.CANCELLED, num_written
-    return Outcome.COMPLETED, num_written
+    return Outcome.COMPLETED if count == len(waiting) else Outcome.OUT_OF_TIME, num_written
 
 
 def _deliver(
@@ -194,10 +281,10 @@ def _deliver(
     output: OmeZarrOutput,
     cancel: CancelToken | None,
     overwrite: bool,
-    provenance: Provenance,
+    facts: Mapping[str, Any],
+    stage: int,
 ) -> Generator[Event, None, Outcome]:
     """Make of the whole store what was asked for; returns how it ended."""
-    facts = provenance.model_dump(mode="json")
     if is_tiff(plan.output):
         title, unit = "write TIFF", "slices"
         steps = save_tiff_stream(
@@ -212,7 +299,7 @@ def _deliver(
     else:
         title, unit = "write the image pyramid", "chunks"
         steps = output.publish_stream(facts)
-    yield StageStarted(title, 2, 2)
+    yield StageStarted(title, stage, 2 if plan.uncertainty is None else 4)
     with closing(steps):
         for done, total in steps:
             yield Progress(done, total, unit)
@@ -238,7 +325,7 @@ def _identity(plan: SuperResolvePlan) -> str:
     volume, grid = plan.volume, plan.grid
     weights = plan.model.card.weights_sha256 if plan.model else plan.job.method
     facts = (volume.shape, str(volume.dtype), tuple(volume.voxel_size), grid.factor, plan.gap)
-    made_by = (weights, plan.engine, plan.job.seed, plan.intensity)
+    made_by = (weights, plan.engine, plan.job.seed, plan.intensity, plan.job.fall_back)
     digest = hashlib.blake2b(f"{facts} {made_by}".encode())
     slice_bytes = math.prod(volume.shape[1:]) * volume.dtype.itemsize
     thickness = max(1, min(_SLAB_SLICES, _HASHED_BYTES // (8 * slice_bytes)))
