@@ -14,6 +14,7 @@ from napari_d2r.checkpoints import (
     EvaluationCard,
     ModelCard,
     UseCard,
+    bundled_model,
     compare_with_card,
     load_card,
     render_card,
@@ -102,7 +103,7 @@ def test_a_card_says_what_it_knows(full: ModelCard, pair: Path) -> None:
         "250 x 250 x 250 | CC BY 3.0 | – |",
         "| mouse.tif | foreign | XZ | 8 | +1.23 | inf |",
         "**Species:** Drosophila melanogaster",
-        "**Hardware type:** a processor, 2 threads",
+        "**Hardware type:** a processor, threads: 2",
         "**Attribution:** Somebody, CC BY.",
         "Pixels of 10 nm.",
         full.weights_sha256,
@@ -138,3 +139,17 @@ def test_a_volume_is_held_against_the_card(full: ModelCard, tissue: np.ndarray) 
     assert "(distance of slices, pixel size): measure what is gained" in str(last)
     old = full.model_copy(update={"domain": None})
     assert kinds(far, old) == ["warning unlike-gap", "note unlike-unknown", "warning unlike"]
+
+
+@pytest.mark.parametrize("role", ["prior", "student"])
+def test_the_cards_that_ship_are_full_and_not_stale(role: str) -> None:
+    card, folder = load_card(bundled_model(role))
+    again = "it is stale: run python scripts/model_cards.py"
+    assert (folder / "card.md").read_text("utf-8") == render_card(card), again
+    page = (Path(__file__).parents[2] / "docs" / "model-cards.md").read_text("utf-8")
+    assert render_card(card, level=2) in page, again
+    assert card.domain is not None
+    assert card.compute is not None
+    assert card.num_parameters
+    assert {row.relation for row in card.evaluation} >= {"held out"}
+    assert all(one.licence and one.species and one.instrument for one in card.data)

@@ -34,6 +34,7 @@ from napari_d2r.checkpoints._store import (
     save_index,
     save_model,
 )
+from napari_d2r.checkpoints._uncertainty import UncertaintyCard
 
 __all__ = [
     "ComputeCard",
@@ -44,6 +45,7 @@ __all__ = [
     "ModelCard",
     "ModelEntry",
     "ModelIndex",
+    "UncertaintyCard",
     "UseCard",
     "all_folders",
     "all_models",

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 import torch
 from pydantic import ConfigDict, Field
 
+from napari_d2r.checkpoints._uncertainty import UncertaintyCard
 from napari_d2r.inspection import TrainingDomain
 from napari_d2r.jobs import FrozenModel, SamplerSettings, TrainJob
 
@@ -50,7 +51,7 @@ class EvaluationCard(FrozenModel):
 
     volume: str
     relation: Literal["training stack", "held out", "foreign"] = Field(
-        description="held out: of a training volume, but not learned from; foreign: another one."
+        description="held out: of the same data set, but not learned from; foreign: of another."
     )
     measure: str = Field(description="What was compared with what.")
     factor: float = Field(gt=1, description="Lateral voxels from slice to slice that was given.")
@@ -111,6 +112,9 @@ class ModelCard(FrozenModel):
     compute: ComputeCard | None = None
     domain: TrainingDomain | None = Field(
         None, description="What slices looked like that it learned from; None: not known."
+    )
+    uncertainty: UncertaintyCard | None = Field(
+        None, description="How far it may be off; None: that of the bundled model of its role."
     )
 
     @property

@@ -107,8 +107,8 @@ needs a reference. Base no measurement on new slices alone.
 
 ## Evaluation
 
-Decibels above linear interpolation aligned with the measured slices. *Held out* is of a training
-volume, but was not learned from; *foreign* is a volume that took no part.
+Decibels above linear interpolation aligned with the measured slices. *Held out* is of the data set
+learned from, but took no part in it; *foreign* is of another.
 
 {evaluation}
 
@@ -123,7 +123,7 @@ volume, but was not learned from; *foreign* is a volume that took no part.
 - **Architecture:** {architecture} with {options}
 - **Parameters:** {num_parameters}
 - **Input and output:** {contract}
-- **Context needed:** {halo_slices} slices and {halo_lateral} pixels per side
+- **Context needed per side:** slices: {halo_slices}, pixels: {halo_lateral}
 - **Framework:** PyTorch; weights in safetensors, SHA-256 `{weights_sha256}`
 
 ## How to Get Started with the Model
@@ -258,7 +258,7 @@ def _hardware(card: ModelCard) -> str:
     if card.compute is None:
         return _NOT_STATED
     threads = card.compute.num_threads
-    return card.compute.device + (f", {threads} threads" if threads else "")
+    return card.compute.device + (f", threads: {threads}" if threads else "")
 
 
 def _data(card: ModelCard) -> str:
