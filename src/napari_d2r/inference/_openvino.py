@@ -29,6 +29,7 @@ Ranges = dict[str, tuple[float, float]]
 
 _CONVOLUTIONS = ("Convolution", "ConvolutionBackpropData")
 _CHANNEL_AXIS = {"Convolution": 0, "ConvolutionBackpropData": 1}  # of outputs, in the weights
+_LEAST = 1e-6  # a range of nothing but zeros is given some width
 _TELEMETRY = "openvino_telemetry"
 
 
@@ -113,10 +114,8 @@ def _name(port: Any) -> str:
 
 def _rounded_input(port: Any, low: float, high: float) -> Any:
     """256 levels from 0 where nothing is negative, as after a ReLU, else symmetric about 0."""
-    if low >= 0:
-        return _rounded(port, 0.0, high, 256)
-    most = max(-low, high)
-    return _rounded(port, -most, most * 127 / 128, 256)
+    most = max(-low, high, _LEAST)
+    return _rounded(port, *((0.0, most) if low >= 0 else (-most, most * 127 / 128)), 256)
 
 
 def _rounded_weights(node: Any) -> Any:
@@ -124,7 +123,7 @@ def _rounded_weights(node: Any) -> Any:
     port = node.input_value(1)
     values = np.abs(port.get_node().data)
     others = tuple(a for a in range(values.ndim) if a != _CHANNEL_AXIS[node.get_type_name()])
-    step = np.maximum(values.max(others, keepdims=True), 1e-8) / 63
+    step = np.maximum(values.max(others, keepdims=True), _LEAST) / 63
     return _rounded(port, -127 * step, 127 * step, 255)
 
 
