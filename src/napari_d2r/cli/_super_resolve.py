@@ -38,6 +38,18 @@ def add_super_resolve(add: AddParser) -> None:
         "--keep-measured", action="store_true", help="round R so that every measured slice is kept"
     )
     parser.add_argument(
+        "--uncertainty",
+        action="store_true",
+        help="write *.uncertainty.* beside it: the half-width, in grey levels, of an interval "
+        "that holds 90 %% of the errors",
+    )
+    parser.add_argument(
+        "--no-fall-back",
+        dest="fall_back",
+        action="store_false",
+        help="fill gaps that look damaged or missing by the model too",
+    )
+    parser.add_argument(
         "--engine",
         choices=get_args(Engine),
         help="int8: eight-bit integers, which need the extra [fast]; default: auto",
@@ -55,10 +67,12 @@ def run_super_resolve_command(
     arguments: argparse.Namespace, cancel: CancelToken, reporter: Reporter
 ) -> Outcome:
     """Super-resolve, or print the plan."""
-    from napari_d2r.stages.super_resolve import resolve_super_resolve, run_super_resolve
+    from napari_d2r.stages.super_resolve import beside, resolve_super_resolve, run_super_resolve
 
     fields = given(arguments, "factor", "engine", "shard", "max_memory_gb") | {
-        "keep_measured": arguments.keep_measured
+        "keep_measured": arguments.keep_measured,
+        "uncertainty": arguments.uncertainty,
+        "fall_back": arguments.fall_back,
     }
     if arguments.model in _BASELINES and not Path(arguments.model).exists():
         fields["method"] = arguments.model
@@ -77,6 +91,7 @@ def run_super_resolve_command(
         "memory_bytes": plan.memory_bytes,
         "disk_bytes": plan.num_bytes,
         "estimated_seconds": plan.seconds,
+        "uncertainty": None if plan.uncertainty is None else str(beside(plan.output)),
         "warnings": list(plan.warnings),
     }
     if arguments.dry_run:
@@ -89,7 +104,8 @@ def run_super_resolve_command(
         reporter.print(
             [
                 f"{done.path}: {' x '.join(map(str, done.shape))} voxels of {done.voxel_size}, "
-                f"{done.seconds:.1f} s, {rate:.2f} million voxels per second"
+                f"{done.seconds:.1f} s, {rate:.2f} million voxels per second",
+                *([f"{done.uncertainty}: how far it may be off"] if done.uncertainty else []),
             ]
         )
         write_json(arguments.json, report | {"seconds": done.seconds})

@@ -1,7 +1,7 @@
 """Filling gaps: predictors, and the sliding window that carries them over a volume."""
 
+from napari_d2r.inference._device import faster_types, synchronize
 from napari_d2r.inference._diffusion import DiffusionPredictor
-from napari_d2r.inference._factory import predictor_for
 from napari_d2r.inference._eight_bits import (
     EightBits,
     NotInEightBits,
@@ -9,7 +9,16 @@ from napari_d2r.inference._eight_bits import (
     in_eight_bits,
     sample_slabs,
 )
+from napari_d2r.inference._factory import predictor_for
+from napari_d2r.inference._fallback import FallbackPredictor
+from napari_d2r.inference._intervals import (
+    LINEAR_FEATURES,
+    IntervalPredictor,
+    calibrate,
+    interval_features,
+)
 from napari_d2r.inference._judge import leave_one_out, measure_halo
+from napari_d2r.inference._learn_intervals import learn_uncertainty, seen_at_gap
 from napari_d2r.inference._memory import fill_in_parts, is_out_of_memory
 from napari_d2r.inference._plan import CHUNK, ShardPlan, choose_shard, measure_rate
 from napari_d2r.inference._predictors import (
@@ -23,33 +32,45 @@ from napari_d2r.inference._predictors import (
     log2_of,
 )
 from napari_d2r.inference._slice import predict_slice
-from napari_d2r.inference._window import Box, fill_shard
+from napari_d2r.inference._window import Box, fill_half_widths, fill_shard
+from napari_d2r.inference._workers import share_out
 
 __all__ = [
     "CHUNK",
+    "LINEAR_FEATURES",
     "AxialPredictor",
     "Box",
     "DiffusionPredictor",
+    "EightBits",
+    "FallbackPredictor",
     "GapRequest",
     "Halo",
-    "EightBits",
     "InterpolationPredictor",
     "Interrupted",
+    "IntervalPredictor",
     "LateralPredictor",
-    "SequencePredictor",
-    "ShardPlan",
     "NotInEightBits",
     "NotServed",
+    "SequencePredictor",
+    "ShardPlan",
+    "calibrate",
     "choose_shard",
+    "faster_types",
+    "fill_half_widths",
     "fill_in_parts",
     "fill_shard",
-    "is_out_of_memory",
-    "leave_one_out",
     "in_eight_bits",
+    "interval_features",
+    "is_out_of_memory",
+    "learn_uncertainty",
+    "leave_one_out",
     "log2_of",
     "measure_halo",
     "measure_rate",
     "predict_slice",
     "predictor_for",
-]
     "sample_slabs",
+    "seen_at_gap",
+    "share_out",
+    "synchronize",
+]

@@ -1,5 +1,6 @@
 """Traps in a stack, named before a voxel is computed; and whether a model knows its like."""
 
+from napari_d2r.inspection._damage import damaged_gaps
 from napari_d2r.inspection._domain import (
     Span,
     TrainingDomain,
@@ -17,6 +18,7 @@ __all__ = [
     "Span",
     "TrainingDomain",
     "compare_with_domain",
+    "damaged_gaps",
     "describe_domain",
     "inspect_folder",
     "inspect_names",

@@ -1,4 +1,4 @@
-"""Slices that are displaced against their neighbours, by phase correlation."""
+"""Slices that are displaced against their neighbours, or unlike them, by correlation."""
 
 from __future__ import annotations
 
@@ -20,6 +20,10 @@ _MIN_STEP = 4.0  # of its pixels; less is common between honest slices
 # sections 50 nm apart rise by 0.2 where nothing but the tissue runs askew.
 _GAIN, _ALIKE = 0.25, 0.35
 _RETURN = 2.5  # how exactly a single displaced slice is followed by the way back
+# Of Fisher's z of the correlation, against the gaps around: robust standard deviations, and
+# the share of the usual correlation, below both of which two slices are unlike. Honest stacks
+# of six kinds stay above at least one of them.
+_FAR, _SHARE, _AROUND = 3.0, 0.4, 3
 
 Image = NDArray[np.float32]
 
@@ -47,6 +51,7 @@ class ShiftWatch:
 
     _last: tuple[int, Image, NDArray[np.complex64]] | None = None
     _steps: list[_Step] = field(default_factory=list)
+    _likeness: list[tuple[int, int, float]] = field(default_factory=list)
 
     def add(self, index: int, plane: NDArray[Any]) -> None:
         """Look at slice ``index`` of shape (Y, X), without bar and borders."""
@@ -58,14 +63,16 @@ class ShiftWatch:
             before, known = self._last[1:]
             y, x = _displacement(known, spectrum, small.shape)
             undone = _correlation(before, small, y, x)
-            gain = undone - _correlation(before, small, 0, 0)
+            as_it_is = _correlation(before, small, 0, 0)
+            self._likeness.append((self._last[0], index, as_it_is))
+            gain = undone - as_it_is
             certain = max(abs(y), abs(x)) >= _MIN_STEP and gain >= _GAIN and undone >= _ALIKE
             if certain:
                 self._steps.append(_Step(index, y * factor, x * factor))
         self._last = index, small, spectrum
 
     def findings(self, label: Label) -> list[Finding]:
-        """Kind ``shift``: one for single displaced slices, one for steps that stay."""
+        """Kind ``shift`` (single displaced slices, then steps that stay), and ``unlike``."""
         single, lasting = [], []
         steps = list(self._steps)
         while steps:
@@ -98,6 +105,33 @@ class ShiftWatch:
                     tuple(step.index for step in lasting),
                 )
             )
+        return [*found, *self._unlike(label)]
+
+    def _unlike(self, label: Label) -> list[Finding]:
+        """One for every two neighbours that are far less alike than those around."""
+        if len(self._likeness) < 2 * _AROUND:
+            return []
+        found, z = [], np.arctanh(np.clip([one[2] for one in self._likeness], -0.999, 0.999))
+        usual = np.array(
+            [
+                np.median(np.concatenate([z[max(0, k - _AROUND) : k], z[k + 1 : k + 1 + _AROUND]]))
+                for k in range(len(z))
+            ]
+        )
+        spread = 1.4826 * np.median(np.abs(z - usual))
+        for (before, here, correlation), own, around in zip(self._likeness, z, usual, strict=True):
+            if own < around - _FAR * spread and correlation < _SHARE * np.tanh(around):
+                found.append(
+                    Finding(
+                        "unlike",
+                        "warning",
+                        f"{label(before)} and {label(here)} are far less alike than the slices "
+                        f"around (correlation {correlation:.2f} instead of "
+                        f"{np.tanh(around):.2f}); one is damaged, or slices are missing between "
+                        "them.",
+                        (before, here),
+                    )
+                )
         return found
 
 

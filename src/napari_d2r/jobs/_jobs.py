@@ -113,6 +113,16 @@ class SuperResolveJob(Job):
         description="int8: eight-bit integers, faster on a processor. auto: these where they are "
         "installed and lose next to nothing on the stack, else torch.",
     )
+    uncertainty: bool = Field(
+        False,
+        title="Uncertainty",
+        description="Write beside the result how far it may be off: 90 % of errors lie within.",
+    )
+    fall_back: bool = Field(
+        True,
+        title="Fall back where damaged",
+        description="Fill gaps that look damaged or missing by linear interpolation.",
+    )
     shard: int | None = Field(
         None, ge=32, title="Shard", description="Edge in voxels; None: from the measured rate."
     )

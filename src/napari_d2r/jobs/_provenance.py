@@ -43,6 +43,9 @@ class Provenance(FrozenModel):
     engine: str = Field("torch", description="What ran the model on it.")
     seed: int
     settings: dict[str, Any] = Field(description="The job as it was asked for.")
+    linear_gaps: tuple[int, ...] = Field(
+        (), description="Gaps that looked damaged; k lies between measured slices k and k + 1."
+    )
     is_complete: bool = True
 
     @classmethod

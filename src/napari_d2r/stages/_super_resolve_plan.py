@@ -10,6 +10,7 @@ import torch
 
 from napari_d2r.checkpoints import (
     Model,
+    UncertaintyCard,
     compare_with_card,
     is_bundled,
     load_model,
@@ -30,6 +31,7 @@ from napari_d2r.jobs import SuperResolveJob
 from napari_d2r.models import architecture_named
 from napari_d2r.stages._device import resolve_device
 from napari_d2r.stages._engine import TORCH, resolve_engine
+from napari_d2r.stages._uncertainty import beside, uncertainty_card
 from napari_d2r.volumes import (
     AxialGrid,
     IntensityRange,
@@ -40,6 +42,7 @@ from napari_d2r.volumes import (
 )
 
 TIFF_SUFFIXES, ZARR_SUFFIX = (".tif", ".tiff"), ".zarr"
+_TIMES_AS_LONG = 4  # with uncertainty: the result, two opinions, and what is made of them
 _BASE_BYTES = 700_000_000  # Python, torch, and the pixels whose activations are held at once
 # By model, gap, device and threads: a form plans anew at every change.
 _known_rates: dict[tuple[object, ...], float] = {}
@@ -51,6 +54,7 @@ class SuperResolvePlan:
 
     ``fit`` is in what the volume is unlike those that the model knows; what is grave in it stands
     in ``warnings`` too. ``engine`` is what runs the model: equal names write equal bytes.
+    ``uncertainty`` says how far the result may be off, where that was asked for.
     """
 
     job: SuperResolveJob
@@ -66,6 +70,7 @@ class SuperResolvePlan:
     warnings: tuple[str, ...]
     fit: tuple[Finding, ...] = ()
     engine: str = TORCH
+    uncertainty: UncertaintyCard | None = None
 
     @property
     def output_shape(self) -> tuple[int, int, int]:
@@ -88,18 +93,19 @@ class SuperResolvePlan:
         num_bytes = ome_zarr_num_bytes(self.output_shape, self.volume.dtype)
         if is_tiff(self.output):
             num_bytes += math.prod(self.output_shape) * self.volume.dtype.itemsize
-        return num_bytes
+        return num_bytes * (1 if self.uncertainty is None else 2)
 
     @property
     def memory_bytes(self) -> int:
         """Peak working memory: bounded by a shard and the pixels computed at once."""
-        return self.shard.num_computed * _bytes_per_voxel(self.volume) + _BASE_BYTES
+        return self.shard.num_computed * _bytes_per_voxel(self.job, self.volume) + _BASE_BYTES
 
     @property
     def seconds(self) -> float:
         """Estimated from the rate that was measured when planning."""
         z, y, x = self.output_shape
-        return z * y * x / self.shard.voxels_per_s
+        seconds = z * y * x / self.shard.voxels_per_s
+        return seconds if self.uncertainty is None else _TIMES_AS_LONG * seconds
 
     def lines(self) -> tuple[str, ...]:
         """The plan in words, for ``--dry-run`` and the top of a run."""
@@ -173,7 +179,10 @@ def resolve_super_resolve(
             warnings.append(
                 "The result is a diffusion sample: sharp, but one of many that fit the slices."
             )
+    uncertainty = uncertainty_card(job, model) if job.uncertainty else None
     _check_output(output, overwrite)
+    if uncertainty is not None and not resume:
+        _check_output(beside(output), overwrite)
     begun = interrupted_shard(_store_of(output)) if resume else None
     shard = choose_shard(
         (grid.num_output, *volume.shape[1:]),
@@ -198,6 +207,7 @@ def resolve_super_resolve(
         tuple(warnings),
         fit,
         engine,
+        uncertainty,
     )
     _check_memory(plan)
     if begun is None:  # an interrupted run has most of its room already
@@ -237,16 +247,16 @@ def _rate(
     return _known_rates[key]
 
 
-def _bytes_per_voxel(volume: Volume) -> int:
-    """Of a shard in the making: prediction, selection, encoding."""
-    return 3 * 4 + 3 * volume.dtype.itemsize
+def _bytes_per_voxel(job: SuperResolveJob, volume: Volume) -> int:
+    """Of a shard in the making: prediction (and two opinions), selection, encoding."""
+    return (6 if job.uncertainty else 3) * 4 + 3 * volume.dtype.itemsize
 
 
 def _most_computed(job: SuperResolveJob, volume: Volume) -> float:
     """Voxels of a shard with its halo that the memory limit allows."""
     if job.max_memory_gb is None:
         return math.inf
-    return (job.max_memory_gb * 1e9 - _BASE_BYTES) / _bytes_per_voxel(volume)
+    return (job.max_memory_gb * 1e9 - _BASE_BYTES) / _bytes_per_voxel(job, volume)
 
 
 def _check_memory(plan: SuperResolvePlan) -> None:

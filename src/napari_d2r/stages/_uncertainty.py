@@ -1,0 +1,44 @@
+"""How far a result may be off: by whose card, and in which file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from napari_d2r.checkpoints import Model, UncertaintyCard, bundled_model, load_card
+from napari_d2r.errors import InputError
+from napari_d2r.jobs import SuperResolveJob
+
+__all__ = ["beside", "uncertainty_card"]
+
+
+def uncertainty_card(job: SuperResolveJob, model: Model | None) -> UncertaintyCard:
+    """The shapes to use: the model's own, or those of the bundled model of its role.
+
+    Raises
+    ------
+    InputError
+        For an interpolation other than linear, or where no card has shapes.
+    """
+    if model is None and job.method != "linear":
+        raise InputError(
+            f"How far {job.method} interpolation may be off is not known; choose a model or linear "
+            "interpolation, or leave out the uncertainty."
+        )
+    own = None if model is None else model.card.uncertainty
+    role = "student" if model is None else model.card.role
+    card = own or load_card(bundled_model(role))[0].uncertainty
+    if card is None:
+        raise InputError(
+            "How far this model may be off was never learned, as its card has no uncertainty; "
+            "choose another model, or leave out the uncertainty."
+        )
+    return card
+
+
+def beside(output: Path) -> Path:
+    """``result.ome.zarr`` to ``result.uncertainty.ome.zarr``, likewise for TIFF."""
+    name = output.name
+    for suffix in (".ome.zarr", ".ome.tif", ".ome.tiff", output.suffix):
+        if name.lower().endswith(suffix.lower()):
+            return output.with_name(f"{name[: -len(suffix)]}.uncertainty{name[-len(suffix) :]}")
+    raise AssertionError("an output has a suffix")
