@@ -58,6 +58,10 @@ def super_resolve_command(wish: Wish) -> str:
         words += ["--factor", f"{job.factor:g}"]
     if job.keep_measured:
         words.append("--keep-measured")
+    if job.uncertainty:
+        words.append("--uncertainty")
+    if not job.fall_back:
+        words.append("--no-fall-back")
     if job.engine != "auto":
         words += ["--engine", job.engine]
     words += ["--device", job.device, "--seed", str(job.seed)]

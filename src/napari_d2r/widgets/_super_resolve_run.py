@@ -36,10 +36,14 @@ from napari_d2r.widgets._save import save_result
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Opened:
-    """The array to show from now on; ``path`` is that of the store once it is whole."""
+    """The array to show from now on; ``path`` is that of the store once it is whole.
+
+    ``uncertainty`` is the store beside it, where that was asked for.
+    """
 
     array: Any
     path: Path | None = None
+    uncertainty: Path | None = None
 
 
 class SuperResolveRun(QObject):
@@ -141,6 +145,23 @@ class SuperResolveRun(QObject):
         if self.layer in self._viewer.layers:
             self.layer.metadata[METADATA] |= {"is_complete": True}
         self._require_feed().finish(opened.array)
+        if opened.uncertainty is not None:
+            self._add_uncertainty(opened.uncertainty)
+
+    def _add_uncertainty(self, store: Path) -> None:
+        """A layer that lies exactly on the result; hidden at first, so as not to cover it."""
+        import zarr
+
+        wish, plan = self.planned.wish, self.planned.plan
+        self._viewer.add_image(
+            zarr.open_array(store / "0", mode="r"),
+            name=f"{self.layer.name} uncertainty",
+            colormap="magma",
+            contrast_limits=(0, plan.intensity.span / 3),
+            visible=False,
+            metadata={METADATA: {"kind": "uncertainty", "path": str(store)}},
+            **placement(wish.layer, plan.grid.factor, wish.box, copy_contrast=False),
+        )
 
     def _on_finished(self, event: Finished) -> None:
         if event.outcome is Outcome.COMPLETED:
@@ -201,7 +222,7 @@ def _work(
     import torch
     import zarr
 
-    from napari_d2r.stages.super_resolve import run_super_resolve
+    from napari_d2r.stages.super_resolve import beside, run_super_resolve
 
     torch.set_num_threads(preferences().num_threads)
     events = run_super_resolve(
@@ -232,12 +253,19 @@ def _work(
     if finished.outcome is not Outcome.COMPLETED:
         yield finished
         return
-    path = finished.result.path
-    yield _Opened(zarr.open_array(path / "0", mode="r"), path)
+    path, uncertainty = finished.result.path, finished.result.uncertainty
+    yield _Opened(zarr.open_array(path / "0", mode="r"), path, uncertainty)
     if planned.tiff is None:
         yield Finished(Outcome.COMPLETED, path)
         return
     yield StageStarted("write TIFF", 3, 3)
+    if uncertainty is not None:
+        for event in save_result(uncertainty, beside(planned.tiff), cancel):
+            if isinstance(event, Finished) and event.outcome is not Outcome.COMPLETED:
+                yield event
+                return
+            if not isinstance(event, Started | Finished):
+                yield event
     for event in save_result(path, planned.tiff, cancel):
         if not isinstance(event, Started):
             yield event
