@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from napari_d2r.api import evaluate, fsc, gain, super_resolve, train
+    from napari_d2r.api import bench, evaluate, fsc, gain, super_resolve, train
     from napari_d2r.errors import D2RError, InputError
     from napari_d2r.io import open_volume
     from napari_d2r.jobs import SuperResolveJob, TrainJob, load_preset
@@ -23,6 +23,7 @@ _HOMES = {
     "TrainJob": "jobs",
     "Volume": "volumes",
     "VoxelSize": "volumes",
+    "bench": "api",
     "evaluate": "api",
     "fsc": "api",
     "gain": "api",
@@ -40,6 +41,7 @@ __all__ = [
     "TrainJob",
     "Volume",
     "VoxelSize",
+    "bench",
     "evaluate",
     "fsc",
     "gain",

@@ -21,6 +21,7 @@ from napari_d2r.jobs import (
     TrainJob,
     load_preset,
 )
+from napari_d2r.stages.bench import BenchReport, bench_stream
 from napari_d2r.stages.evaluate import EvaluationReport, evaluate_stream
 from napari_d2r.stages.fsc import FSCReport, fsc_stream
 from napari_d2r.stages.gain import GainReport, gain_stream
@@ -146,6 +147,15 @@ def gain(
 def fsc(first: Source, second: Source, *, on_event: OnEvent | None = None) -> FSCReport:
     """Fourier shell correlation of two volumes of equal shape and voxel size."""
     report: FSCReport = completed(fsc_stream(as_volume(first), as_volume(second)), on_event)
+    return report
+
+
+def bench(*, quick: bool = False, on_event: OnEvent | None = None) -> BenchReport:
+    """What this machine reaches: every network against its dense matrix product.
+
+    Takes a minute or two on two processor cores, ``quick`` half a minute.
+    """
+    report: BenchReport = completed(bench_stream(quick=quick), on_event)
     return report
 
 

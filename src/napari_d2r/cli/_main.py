@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
+from napari_d2r.cli._bench import add_bench
 from napari_d2r.cli._demo import add_demo
 from napari_d2r.cli._info import add_info
 from napari_d2r.cli._measure import add_evaluate, add_fsc
@@ -91,6 +92,7 @@ def build_parser() -> argparse.ArgumentParser:
         add_evaluate,
         add_fsc,
         add_models,
+        add_bench,
     ):
         declare(add)
     return parser
