@@ -11,6 +11,7 @@ from torch import nn
 from napari_d2r.checkpoints import HaloCard
 from napari_d2r.inference import (
     AxialPredictor,
+    BlockPredictor,
     DiffusionPredictor,
     LateralPredictor,
     SequencePredictor,
@@ -49,9 +50,17 @@ def _diffusion(steps: int = 1, shared: bool = False) -> DiffusionPredictor:
     return DiffusionPredictor(network, sampler, halo=HaloCard(slices=reach // 2 + 1, lateral=reach))
 
 
+def _blocks() -> BlockPredictor:
+    torch.manual_seed(0)
+    network = build_network("srunet", {"factor": 4, "widths": [3, 4, 4]})
+    nn.init.normal_(network.head.weight, std=0.3)
+    return BlockPredictor(network)
+
+
 MAKERS: dict[str, Callable[[], AxialPredictor]] = {
     "lateral": lambda: LateralPredictor(_regressor("lateral")),
     "sequence": lambda: SequencePredictor(_regressor("aenet-fast")),
+    "blocks": _blocks,
     "diffusion, one step": _diffusion,
     "diffusion, two steps": lambda: _diffusion(steps=2, shared=True),
 }

@@ -12,6 +12,7 @@ from napari_d2r.checkpoints import HaloCard
 from napari_d2r.errors import InputError
 from napari_d2r.inference import (
     AxialPredictor,
+    BlockPredictor,
     Box,
     DiffusionPredictor,
     InterpolationPredictor,
@@ -158,7 +159,14 @@ class CancelOnCall(torch.nn.Module):
     def __init__(self, network: torch.nn.Module, token: CancelToken) -> None:
         super().__init__()
         self.network, self.token, self.calls = network, token, 0
-        for name in ("lateral_halo", "axial_halo", "lateral_stride", "halo", "stride"):
+        for name in (
+            "lateral_halo",
+            "axial_halo",
+            "decoder_halo",
+            "lateral_stride",
+            "halo",
+            "stride",
+        ):
             if hasattr(network, name):
                 setattr(self, name, getattr(network, name))
 
@@ -166,6 +174,12 @@ class CancelOnCall(torch.nn.Module):
         self.calls += 1
         self.token.cancel()
         return self.network(*inputs)
+
+    def encode(self, slices: torch.Tensor) -> list[torch.Tensor]:
+        """The part of SRUNet that is called first."""
+        self.calls += 1
+        self.token.cancel()
+        return self.network.encode(slices)
 
 
 def test_cancel_is_honoured_after_one_call(predictor, monkeypatch):
@@ -200,11 +214,12 @@ def test_voxels_that_are_not_finite_are_refused_where_they_matter(bad):
         ("lateral", "rows", LateralPredictor),
         ("aenet-fast", "sequence", SequencePredictor),
         ("nafnet", "denoiser", DiffusionPredictor),
+        ("srunet", "blocks", BlockPredictor),
     ],
 )
 def test_every_contract_has_its_predictor(name, contract, kind):
-    options = {"width": 4} if name == "nafnet" else {"widths": [6, 8], "blocks": [1, 1]}
-    network = build_network(name, options)
+    options = {"nafnet": {"width": 4}, "srunet": {"widths": [3, 4, 4]}}
+    network = build_network(name, options.get(name, {"widths": [6, 8], "blocks": [1, 1]}))
     exact = predictor_for(network, contract)
     assert type(exact) is kind
     shorter = predictor_for(network, contract, halo=HaloCard(slices=1, lateral=3))

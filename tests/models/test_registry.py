@@ -18,6 +18,7 @@ SMALL = {
     "aenet-fast": {"widths": [6, 8], "blocks": [1, 1]},
     "aenet": {"width": 2, "depth_in": "encoder"},
     "nafnet": {"width": 4, "encoder_blocks": [1], "decoder_blocks": [1]},
+    "srunet": {"factor": 3, "widths": [3, 4, 4]},
 }
 
 
@@ -52,6 +53,8 @@ def test_a_network_is_fed_as_its_contract_says(name):
             case "denoiser":
                 out = network(torch.rand(2, 2, 16, 16), torch.tensor([1.0, 100.0]))
                 assert out.shape == (2, 1, 16, 16)
+            case "blocks":
+                assert network(torch.rand(2, 4, 16, 16)).shape == (2, 3, 2, 16, 16)
 
 
 @pytest.mark.parametrize("preset", preset_names())
@@ -78,6 +81,9 @@ def test_the_networks_of_every_preset_exist(preset):
         ("aenet-fast", {"widths": [], "blocks": []}, "cannot have"),
         ("aenet-fast", {"widths": [8.5], "blocks": [1]}, "cannot have"),
         ("aenet-fast", {"widths": 8}, "cannot have"),
+        ("srunet", {"factor": 1}, "leaves nothing between slices"),
+        ("srunet", {"factor": 65}, "factor is 65, not 0 to 64"),
+        ("srunet", {"widths": [8, 8]}, "cannot have"),
         ("lateral", {"widths": [8] * 9, "blocks": [1] * 9}, "widths has 9 levels; at most 8"),
     ],
 )
@@ -90,7 +96,8 @@ def test_reading_a_model_file_does_not_import_the_compiler_of_torch():
     """Its weights are first compared with a network on the meta device; that took seconds."""
     code = (
         "import sys, torch; from napari_d2r.models import build_network\n"
-        "with torch.device('meta'): build_network('aenet-fast', {}), build_network('lateral', {})\n"
+        "with torch.device('meta'):\n"
+        "    for name in ('srunet', 'aenet-fast', 'lateral'): build_network(name, {})\n"
         "print('torch._dynamo' in sys.modules or 'sympy' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

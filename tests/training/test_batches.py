@@ -16,6 +16,7 @@ import torch
 from napari_d2r.training._batches import (
     GapMix,
     MeasurementNoise,
+    draw_blocks,
     draw_rows,
     draw_sequences,
     inner_depths,
@@ -119,6 +120,32 @@ def test_sequences_are_lateral_and_the_truth_is_between_the_middle_two(gap):
         torch.testing.assert_close(found, wanted, rtol=0, atol=1e-4)
         for axis in (0, along_axis):
             assert (truth[half][..., axis] == slices[half][:, 1:2][..., axis]).all()
+
+
+@pytest.mark.parametrize("gap", [2, 3, 8])
+def test_blocks_are_lateral_and_hold_all_that_lies_between(gap):
+    batch = draw_blocks(
+        encoded(), np.random.default_rng(gap), gap=gap, batch=40, num_slices=4, crop=9
+    )
+    assert batch.slices.shape == (40, 4, 9, 9)
+    assert batch.truth.shape == (40, 3, gap - 1, 9, 9)
+    slices, truth = decoded(batch.slices), decoded(batch.truth)
+    for number, (through_axis, along_axis) in enumerate(((1, 2), (2, 1))):
+        half = slice(20 * number, 20 * (number + 1))
+        position = slices[half][..., through_axis]
+        assert (position == position[..., :1, :1]).all()
+        assert require_runs(position[:, :, 0, 0], gap) == {-1, 1}
+        steps = torch.arange(1, gap)[:, None, None] * (position.diff(dim=1) // gap)[:, :, None]
+        assert (truth[half][..., through_axis] == position[:, :-1, None] + steps).all()
+        for axis in (0, along_axis):
+            assert (truth[half][..., axis] == slices[half][:, :1, None][..., axis]).all()
+
+
+def test_blocks_hold_as_many_slices_as_the_volume_has():
+    shortest = min(encoded().shape[1:])
+    gap = (shortest - 1) // 2
+    batch = draw_blocks(encoded(), np.random.default_rng(0), gap=gap, batch=1, num_slices=9, crop=9)
+    assert batch.slices.shape == (1, 3, 9, 9)
 
 
 def test_sequences_never_walk_along_z():

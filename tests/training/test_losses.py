@@ -9,10 +9,12 @@ from skimage.metrics import structural_similarity as reference_ssim
 
 from napari_d2r.jobs import LossSettings
 from napari_d2r.training._losses import (
+    cubic_weighted_loss,
     focal_frequency_loss,
     restoration_loss,
     structural_similarity,
 )
+from napari_d2r.volumes import interpolate_axial
 
 
 def pair(*shape: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -78,6 +80,21 @@ def test_focal_weights_are_not_differentiated():
     weight = np.abs(error) / np.abs(error).max()
     expected = np.fft.ifft2(2 * weight * error / 64, norm="ortho").real
     np.testing.assert_allclose(predicted.grad[0, 0].numpy(), expected, atol=1e-7)
+
+
+def test_squares_weigh_twice_where_cubic_interpolation_errs_most():
+    """Against the interpolation of the engine, block by block."""
+    slices = pair(2, 5, 6, 7)[1]
+    predicted, truth = pair(2, 4, 3, 6, 7)
+    per_block = []
+    for block, p, t in zip(slices.numpy(), predicted.numpy(), truth.numpy(), strict=True):
+        positions = (np.arange(4)[:, None] + np.arange(1, 4) / 4).ravel()
+        cubic = interpolate_axial(block, positions, "cubic").reshape(t.shape)
+        error = (cubic - t) ** 2
+        per_block.append(np.mean((p - t) ** 2 * (error / (2 * error.max()) + 0.5)))
+    found = float(cubic_weighted_loss(predicted, truth, slices))
+    assert found == pytest.approx(np.mean(per_block), rel=1e-5)
+    assert float(cubic_weighted_loss(truth, truth, slices)) == 0
 
 
 def test_the_loss_is_the_weighted_sum_of_those_asked_for():

@@ -11,14 +11,16 @@ from torch import Tensor
 
 from napari_d2r.jobs import OptimizerSettings, PriorSettings, StudentSettings
 from napari_d2r.models import build_network
-from napari_d2r.training import DiffusionTask, LateralTask, SequenceTask, fit
+from napari_d2r.training import BlockTask, DiffusionTask, LateralTask, SequenceTask, fit
 from napari_d2r.training._tasks import held_out_slices, leave_one_out_sequences, noise_sigma
 
 SMALL = {"widths": [8, 12], "blocks": [1, 1]}
+TINY_BLOCKS = {"factor": 4, "widths": [6, 8, 8]}
 SHORT = OptimizerSettings(
     max_steps=60, warmup_steps=5, validate_every=20, learning_rate=5e-3, batch=8
 )
 PRIOR = PriorSettings(optimizer=SHORT, num_gaps=4, columns=24)
+STUDENT_NETWORKS = {SequenceTask: ("aenet-fast", SMALL), BlockTask: ("srunet", TINY_BLOCKS)}
 STUDENT = StudentSettings(optimizer=SHORT, crop=24, input_noise=0)
 
 
@@ -30,12 +32,14 @@ def patterned(num_slices: int = 20, step: int = 4) -> Tensor:
     return 0.5 + 0.4 * torch.sin(2 * math.pi * (x / 9 + y / 11 + z / 10))
 
 
-@pytest.mark.parametrize("name", ["lateral", "aenet-fast"])
+@pytest.mark.parametrize("name", ["lateral", "aenet-fast", "srunet"])
 def test_a_minute_network_beats_linear_on_what_it_has_not_seen(tmp_path, name):
     torch.manual_seed(0)
-    network = build_network(name, SMALL)
+    network = build_network(name, TINY_BLOCKS if name == "srunet" else SMALL)
     if name == "lateral":
         task, settings = LateralTask(patterned(), 4, PRIOR), PRIOR
+    elif name == "srunet":
+        task, settings = BlockTask(patterned(77, 1), patterned(), 4, STUDENT), STUDENT
     else:
         task, settings = SequenceTask(patterned(77, 1), patterned(), 4, STUDENT), STUDENT
     before = task.loss(network, np.random.default_rng(0)).item()
@@ -82,18 +86,19 @@ def test_held_out_slices_take_no_part_in_training(make):
         assert not math.isfinite(judging.loss(network, np.random.default_rng(0)).item())
 
 
-def test_the_end_of_the_pseudo_hr_volume_takes_no_part_in_training():
+@pytest.mark.parametrize("make", [SequenceTask, BlockTask])
+def test_the_end_of_the_pseudo_hr_volume_takes_no_part_in_training(make):
     volume = patterned(77, 1)
     spoilt = volume.clone()
     spoilt[:, -13:] = math.nan  # three gaps and one plane
-    network = build_network("aenet-fast", SMALL)
-    task = SequenceTask(spoilt, patterned(), 4, STUDENT)
+    network = build_network(*STUDENT_NETWORKS[make])
+    task = make(spoilt, patterned(), 4, STUDENT)
     with torch.no_grad():
         losses = [task.loss(network, np.random.default_rng(n)).item() for n in range(10)]
     assert np.isfinite(losses).all()
     spoilt = volume.clone()
     spoilt[:, :-13] = math.nan
-    task = SequenceTask(spoilt, patterned(), 4, STUDENT)
+    task = make(spoilt, patterned(), 4, STUDENT)
     with torch.no_grad():
         assert math.isfinite(task.validate(network)["held-out gain (dB)"])
 

@@ -1,5 +1,6 @@
 """Filling gaps: predictors, and the sliding window that carries them over a volume."""
 
+from napari_d2r.inference._blocks import BlockPredictor
 from napari_d2r.inference._device import faster_types, synchronize
 from napari_d2r.inference._diffusion import DiffusionPredictor
 from napari_d2r.inference._eight_bits import (
@@ -39,6 +40,7 @@ __all__ = [
     "CHUNK",
     "LINEAR_FEATURES",
     "AxialPredictor",
+    "BlockPredictor",
     "Box",
     "DiffusionPredictor",
     "EightBits",

@@ -94,7 +94,7 @@ class DiffusionPredictor:
                     return field.draw(step, numbers, origin[1] * k, origin[2], *shape[-2:])
 
                 restored = restored + self._sample(rows, k, noise, cancel)
-            filled.append(_at_depths(restored / self.sampler.samples, request, k))
+            filled.append(at_depths(restored / self.sampler.samples, request, k))
         return torch.cat(filled)
 
     def _sample(
@@ -130,7 +130,7 @@ class DiffusionPredictor:
         )
 
 
-def _at_depths(restored: Tensor, request: GapRequest, k: int) -> Tensor:
+def at_depths(restored: Tensor, request: GapRequest, k: int) -> Tensor:
     """Rows of (B, (J - 1) k + 1, W) at the requested gaps and depths: (B, G, D, W)."""
     depths = request.depths.to(restored)
     gaps = torch.arange(len(depths), device=restored.device)[:, None] + request.first

@@ -7,10 +7,11 @@ from typing import Literal
 from torch import nn
 
 from napari_d2r.checkpoints import HaloCard
+from napari_d2r.inference._blocks import BlockPredictor
 from napari_d2r.inference._diffusion import DiffusionPredictor
 from napari_d2r.inference._predictors import AxialPredictor, LateralPredictor, SequencePredictor
 from napari_d2r.jobs import SamplerSettings
-from napari_d2r.models import Contract
+from napari_d2r.models import Contract, SRUNet
 
 
 def predictor_for(
@@ -27,4 +28,7 @@ def predictor_for(
         return DiffusionPredictor(network, sampler or SamplerSettings(), prediction, seed, halo)
     if contract == "rows":
         return LateralPredictor(network, halo)
+    if contract == "blocks":
+        assert isinstance(network, SRUNet)
+        return BlockPredictor(network, halo)
     return SequencePredictor(network, halo)

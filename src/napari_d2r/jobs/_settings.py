@@ -58,6 +58,12 @@ class LossSettings(FrozenModel):
     l2: float = Field(0.0, ge=0, title="L2")
     ssim: float = Field(0.0, ge=0, title="1 - SSIM")
     ffl: float = Field(0.0, ge=0, title="Focal frequency")
+    cubic: float = Field(
+        0.0,
+        ge=0,
+        title="Cubic-weighted",
+        description="Squares, where cubic interpolation errs above all; for networks of blocks.",
+    )
 
 
 class SamplerSettings(FrozenModel):
@@ -113,6 +119,9 @@ class StudentSettings(FrozenModel):
     optimizer: OptimizerSettings = Field(OptimizerSettings(share=1.0), title="Fitting")
     loss: LossSettings = Field(LossSettings(l1=0, l2=1), title="Losses")
     crop: int = Field(80, ge=16, title="Crop", description="Edge of a crop in pixels.")
+    block_slices: int = Field(
+        8, ge=2, title="Slices per block", description="For networks of blocks, such as srunet."
+    )
     input_noise: float = Field(
         1.5,
         ge=0,

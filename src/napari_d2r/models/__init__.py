@@ -19,6 +19,7 @@ from napari_d2r.models.aenet import AENet, AENetConfig
 from napari_d2r.models.aenet_fast import AENetFast, AENetFastConfig
 from napari_d2r.models.lateral import LateralNet, LateralNetConfig
 from napari_d2r.models.nafnet import ConditionalNAFNet, NAFNetConfig
+from napari_d2r.models.srunet import SRUNet, SRUNetConfig
 
 __all__ = [
     "ARCHITECTURES",
@@ -34,6 +35,8 @@ __all__ = [
     "LateralNet",
     "LateralNetConfig",
     "NAFNetConfig",
+    "SRUNet",
+    "SRUNetConfig",
     "architecture_named",
     "build_network",
     "describe_config",

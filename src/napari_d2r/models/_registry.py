@@ -14,10 +14,11 @@ from napari_d2r.models.aenet import AENet, AENetConfig
 from napari_d2r.models.aenet_fast import AENetFast, AENetFastConfig
 from napari_d2r.models.lateral import LateralNet, LateralNetConfig
 from napari_d2r.models.nafnet import ConditionalNAFNet, NAFNetConfig
+from napari_d2r.models.srunet import SRUNet, SRUNetConfig
 
 # rows: lateral slices on their own grid; sequence: four slices and a depth;
-# denoiser: a noisy lateral slice, its interpolation and a time.
-Contract = Literal["rows", "sequence", "denoiser"]
+# denoiser: a noisy lateral slice, its interpolation and a time; blocks: slices, at one factor.
+Contract = Literal["rows", "sequence", "denoiser", "blocks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "nafnet": Architecture(ConditionalNAFNet, NAFNetConfig, "denoiser"),
     "aenet": Architecture(AENet, AENetConfig, "sequence"),
     "aenet-fast": Architecture(AENetFast, AENetFastConfig, "sequence"),
+    "srunet": Architecture(SRUNet, SRUNetConfig, "blocks"),
 }
 _MAX_CHANNELS, _MAX_BLOCKS, _MAX_LEVELS = 1024, 64, 8
 

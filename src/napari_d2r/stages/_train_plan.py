@@ -82,13 +82,18 @@ def resolve_train(
         raise InputError("There is nothing to train: prior and student are both switched off.")
     if job.prior is not None:
         contract: Contract = "denoiser" if job.prior.process == "irsde" else "rows"
-        _check_network(job.prior.network, contract, f"stage I by {job.prior.process}")
+        _check_network(job.prior.network, (contract,), f"stage I by {job.prior.process}")
     if job.student is not None:
-        _check_network(job.student.network, "sequence", "stage III")
+        job = job.model_copy(update={"student": _made_for(gap, job.student)})
     for stage in (job.prior, job.student):
         if stage is not None and job.max_minutes is None and stage.optimizer.max_steps is None:
             raise InputError(
                 "The training would never end: set max_minutes, or max_steps of each stage."
+            )
+        if stage is not None and stage.loss.cubic and not is_of_blocks(stage.network):
+            raise InputError(
+                f"The cubic-weighted loss is for networks of blocks, not for "
+                f"{stage.network.architecture}; take l2 instead."
             )
     if job.targets.kind == "prior" and job.prior is None and job.student is not None:
         raise InputError("Targets of kind 'prior' need stage I; choose linear or none instead.")
@@ -136,11 +141,33 @@ def unwritable(folder: Path) -> str:
     return f"{folder} cannot be written; choose another folder for the model."
 
 
-def _check_network(settings: NetworkSettings, contract: Contract, stage: str) -> None:
+def _made_for(gap: float, student: StudentSettings) -> StudentSettings:
+    """Stage III of this stack: a network of blocks is made for one factor, which is named here."""
+    network, factor = student.network, max(2, round(gap))
+    if is_of_blocks(network):
+        options = {"factor": factor} | network.options
+        if options["factor"] != factor:
+            raise InputError(
+                f"Network {network.architecture} is made for slices {options['factor']} lateral "
+                f"voxels apart, these are {gap:g} apart; leave its option factor out."
+            )
+        network = network.model_copy(update={"options": options})
+    _check_network(network, ("sequence", "blocks"), "stage III")
+    return student.model_copy(update={"network": network})
+
+
+def is_of_blocks(network: NetworkSettings) -> bool:
+    """Whether it fills all gaps of a block at once."""
+    return architecture_named(network.architecture).contract == "blocks"
+
+
+def _check_network(settings: NetworkSettings, contracts: tuple[Contract, ...], stage: str) -> None:
     """Refuse a network now rather than after the stages before it."""
     name = settings.architecture
-    if architecture_named(name).contract != contract:
-        fitting = " or ".join(n for n, entry in ARCHITECTURES.items() if entry.contract == contract)
+    if architecture_named(name).contract not in contracts:
+        fitting = " or ".join(
+            n for n, entry in ARCHITECTURES.items() if entry.contract in contracts
+        )
         raise InputError(f"Network {name} does not serve {stage}; choose {fitting}.")
     with torch.device("meta"):  # allocates nothing
         build_network(name, settings.options)

@@ -58,8 +58,23 @@ from napari_d2r.metrics import GainOverLinear
 from napari_d2r.models import architecture_named, build_network, describe_config
 from napari_d2r.stages._own_card import with_facts
 from napari_d2r.stages._pseudo_hr import SlabFile, restore_into
-from napari_d2r.stages._train_plan import JOB, WORK, TrainPlan, resolve_train, unwritable
-from napari_d2r.training import DiffusionTask, FitResult, LateralTask, SequenceTask, Task, fit
+from napari_d2r.stages._train_plan import (
+    JOB,
+    WORK,
+    TrainPlan,
+    is_of_blocks,
+    resolve_train,
+    unwritable,
+)
+from napari_d2r.training import (
+    BlockTask,
+    DiffusionTask,
+    FitResult,
+    LateralTask,
+    SequenceTask,
+    Task,
+    fit,
+)
 from napari_d2r.volumes import (
     IntensityRange,
     centred_box,
@@ -174,7 +189,10 @@ class _Training:
             pseudo_hr, measured = yield from self._targets(self.job.targets)
             yield StageStarted("stage III: distil into a fast network", count, count)
             network = self._new_network("student", student)
-            task = SequenceTask(pseudo_hr, measured, self.plan.gap, student)
+            kind: Callable[[Tensor, Tensor, float, StudentSettings], Task] = (
+                BlockTask if is_of_blocks(student.network) else SequenceTask
+            )
+            task = kind(pseudo_hr, measured, self.plan.gap, student)
             result = yield from self._fit("student", network, task, student)
             if result is None:
                 return
@@ -252,13 +270,13 @@ class _Training:
         self.predictors[role] = predictor
         edge = _JUDGING_EDGE_SAMPLED if _is_diffusion(settings) else _JUDGING_EDGE
         self.gains[role] = gain = self._gain(predictor, edge)
-        size = self.plan.volume.voxel_size
+        size, gap = self.plan.volume.voxel_size, self.plan.gap
         card = ModelCard(
             architecture=settings.network.architecture,
             options=describe_config(network),
             role=role,
-            gap=self.plan.gap,
-            gap_range=(min(2.0, self.plan.gap), 2 * self.plan.gap),
+            gap=gap,
+            gap_range=(gap, gap) if is_of_blocks(settings.network) else (min(2.0, gap), 2 * gap),
             voxel_size_nm=(size.z, size.y, size.x),
             halo=halo,
             prediction=settings.prediction if isinstance(settings, PriorSettings) else "x0",

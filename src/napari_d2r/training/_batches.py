@@ -36,6 +36,14 @@ class SequenceBatch:
     log2_gap: Tensor  # (B,)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class BlocksBatch:
+    """Parallel slices a gap apart, and all slices between them."""
+
+    slices: Tensor  # (B, J, H, W)
+    truth: Tensor  # (B, J - 1, D, H, W)
+
+
 @dataclass(frozen=True, slots=True)
 class GapMix:
     """Which integer gap widths are practised for a factor r.
@@ -118,31 +126,84 @@ def draw_sequences(
     not to the truth. With ``end_chance`` an outer slice is replaced by its neighbour, as
     happens at the ends of a stack.
     """
-    depth, height, width = volume.shape
-    rows, columns = min(crop, depth), min(crop, height, width)
-    inner = range(gap + 1, 2 * gap)
-    wanted = torch.tensor([0, gap, 2 * gap, 3 * gap, *inner])  # of 3 gap + 1 planes in a row
-    halves, row_numbers = [], []
-    for through_y, count in ((True, batch - batch // 2), (False, batch // 2)):
-        if count == 0:
-            continue
-        through, along = (height, width) if through_y else (width, height)
-        p = _run(rng, through, 3 * gap + 1, count)[:, wanted, None, None]
-        i = _run(rng, depth, rows, count)[:, None, :, None]
-        j = _run(rng, along, columns, count)[:, None, None, :]
-        halves.append(volume[i, p, j] if through_y else volume[i, j, p])
-        row_numbers.append(i)
-    planes = torch.cat(halves)  # (B, 4 + gap - 1, rows, columns)
-    slices, truth = planes[:, :4].clone(), planes[:, 4:]
-    if noise is not None:
-        restored = (torch.cat(row_numbers) % noise.k != 0).to(volume)
-        slices += noise.sigma * restored * torch.randn(slices.shape).to(volume)
+    slices, truth = _lateral_planes(
+        volume,
+        rng,
+        measured=torch.arange(4) * gap,
+        between=torch.arange(gap + 1, 2 * gap),
+        batch=batch,
+        crop=crop,
+        noise=noise,
+    )
     first, last = (torch.from_numpy(rng.random(len(slices)) < end_chance) for _ in range(2))
     slices[first, 0] = slices[first, 1]
     slices[last, 3] = slices[last, 2]
     depths = torch.from_numpy(inner_depths(gap)).to(volume).expand(len(slices), -1)
     log2_gap = torch.full((len(slices),), math.log2(gap)).to(volume)
     return SequenceBatch(slices, truth, depths, log2_gap)
+
+
+def draw_blocks(
+    volume: Tensor,
+    rng: Generator,
+    *,
+    gap: int,
+    batch: int,
+    num_slices: int,
+    crop: int,
+    noise: MeasurementNoise | None = None,
+) -> BlocksBatch:
+    """Blocks of XZ planes along y and of YZ planes along x; never along z.
+
+    As `draw_sequences`, for ``num_slices`` planes at once, or as many as the volume has.
+    """
+    num_gaps = min(num_slices - 1, (min(volume.shape[1:]) - 1) // gap)
+    measured = torch.arange(num_gaps + 1) * gap
+    slices, truth = _lateral_planes(
+        volume,
+        rng,
+        measured=measured,
+        between=(measured[:-1, None] + torch.arange(1, gap)).flatten(),
+        batch=batch,
+        crop=crop,
+        noise=noise,
+    )
+    return BlocksBatch(slices, truth.unflatten(1, (num_gaps, gap - 1)))
+
+
+def _lateral_planes(
+    volume: Tensor,
+    rng: Generator,
+    *,
+    measured: Tensor,
+    between: Tensor,
+    batch: int,
+    crop: int,
+    noise: MeasurementNoise | None,
+) -> tuple[Tensor, Tensor]:
+    """Crops of the planes of a run with these numbers: as if measured, and the truth between.
+
+    Half of the runs go along y, half along x.
+    """
+    depth, height, width = volume.shape
+    rows, columns = min(crop, depth), min(crop, height, width)
+    wanted, length = torch.cat([measured, between]), int(measured[-1]) + 1
+    halves, row_numbers = [], []
+    for through_y, count in ((True, batch - batch // 2), (False, batch // 2)):
+        if count == 0:
+            continue
+        through, along = (height, width) if through_y else (width, height)
+        p = _run(rng, through, length, count)[:, wanted, None, None]
+        i = _run(rng, depth, rows, count)[:, None, :, None]
+        j = _run(rng, along, columns, count)[:, None, None, :]
+        halves.append(volume[i, p, j] if through_y else volume[i, j, p])
+        row_numbers.append(i)
+    planes = torch.cat(halves)
+    slices, truth = planes[:, : len(measured)].clone(), planes[:, len(measured) :]
+    if noise is not None:
+        restored = (torch.cat(row_numbers) % noise.k != 0).to(volume)
+        slices += noise.sigma * restored * torch.randn(slices.shape).to(volume)
+    return slices, truth
 
 
 def _starts(rng: Generator, length: int, run: int, count: int) -> Tensor:

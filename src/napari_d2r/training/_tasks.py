@@ -67,8 +67,8 @@ class LateralTask:
         """Gain over linear in dB on slices that took no part in training."""
         squares = [
             [
-                _mse(network(b.rows, b.depths, b.log2_gap), b.truth),
-                _mse(linear_rows(b.rows, b.depths), b.truth),
+                mean_square(network(b.rows, b.depths, b.log2_gap), b.truth),
+                mean_square(linear_rows(b.rows, b.depths), b.truth),
             ]
             for b in self.examples
         ]
@@ -105,17 +105,11 @@ class SequenceTask:
         self, pseudo_hr: Tensor, measured: Tensor, factor: float, settings: StudentSettings
     ) -> None:
         self.settings, self.mix = settings, GapMix(factor)
-        k = (len(pseudo_hr) - 1) // (len(measured) - 1)
-        self.noise = MeasurementNoise(settings.input_noise * noise_sigma(measured), k)
-        height = pseudo_hr.shape[1]
+        self.noise = input_noise(pseudo_hr, measured, settings)
         gap = max(2, round(factor))
-        self.longest = (min(pseudo_hr.shape[1:]) - 1) // 3
-        back = max(3 * gap + 1, height // 10)
-        enough = height - back >= 2 * back
-        self.train = pseudo_hr[:, :-back] if enough else pseudo_hr
-        self.longest = min(self.longest, (min(self.train.shape[1:]) - 1) // 3)
-        held = pseudo_hr[:, -back:] if enough else pseudo_hr
-        crop = min(_VALIDATION_EDGE, back) if enough else settings.crop
+        self.train, held = kept_back(pseudo_hr, gap)
+        self.longest = (min(self.train.shape[1:]) - 1) // 3
+        crop = settings.crop if held is pseudo_hr else min(_VALIDATION_EDGE, held.shape[1])
         draws = (np.random.default_rng([1, n]) for n in range(8))
         self.examples = [
             draw_sequences(held, rng, gap=min(gap, self.longest), batch=8, crop=crop, end_chance=0)
@@ -160,7 +154,25 @@ class SequenceTask:
     def _squares(network: nn.Module, batch: SequenceBatch) -> list[float]:
         predicted = network(batch.slices, batch.depths, batch.log2_gap)
         base = linear_base(batch.slices[:, 1], batch.slices[:, 2], batch.depths)
-        return [_mse(predicted, batch.truth), _mse(base, batch.truth)]
+        return [mean_square(predicted, batch.truth), mean_square(base, batch.truth)]
+
+
+def kept_back(pseudo_hr: Tensor, gap: int) -> tuple[Tensor, Tensor]:
+    """The part to learn from and the part to judge by, at the end of y.
+
+    Both are the whole where it is too small to be divided.
+    """
+    height = pseudo_hr.shape[1]
+    back = max(3 * gap + 1, height // 10)
+    if height < 3 * back:
+        return pseudo_hr, pseudo_hr
+    return pseudo_hr[:, :-back], pseudo_hr[:, -back:]
+
+
+def input_noise(pseudo_hr: Tensor, measured: Tensor, settings: StudentSettings) -> MeasurementNoise:
+    """The noise that inputs drawn from the pseudo-HR volume lack."""
+    k = (len(pseudo_hr) - 1) // (len(measured) - 1)
+    return MeasurementNoise(settings.input_noise * noise_sigma(measured), k)
 
 
 def held_out_slices(count: int) -> list[int]:
@@ -204,7 +216,7 @@ def noise_sigma(stack: Tensor) -> float:
     return float(response.median()) / 0.6745 / 6.0
 
 
-def _mse(a: Tensor, b: Tensor) -> float:
+def mean_square(a: Tensor, b: Tensor) -> float:
     return float((a - b).square().mean())
 
 
