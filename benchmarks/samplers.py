@@ -28,7 +28,7 @@ SAMPLERS = {
 }
 
 
-def main(steps: str = "1200", edge: str = "48", slices: str = "9") -> None:
+def main(steps: str = "800", edge: str = "48", slices: str = "9") -> None:
     whole_truth, whole_stack = truth_and_stack("fib25/fib25_training_sample1", GAP)
     intensity = IntensityRange.of(whole_stack)
     z, y, x = centred_box(whole_stack.shape, (int(slices), int(edge), int(edge)))
@@ -38,7 +38,9 @@ def main(steps: str = "1200", edge: str = "48", slices: str = "9") -> None:
 
     unit = torch.from_numpy(intensity.to_unit(whole_stack.read()))
     prior = load_preset("balanced").prior
-    fitting = prior.optimizer.model_copy(update={"max_steps": int(steps)})
+    fitting = prior.optimizer.model_copy(
+        update={"max_steps": int(steps), "validate_every": int(steps)}
+    )
     prior = prior.model_copy(update={"optimizer": fitting})
     denoiser = trained(prior, DiffusionTask(unit, GAP, prior))
     rows = []
