@@ -10,7 +10,8 @@ import torch
 
 from napari_d2r.jobs import CancelToken
 
-_Item, _Made = TypeVar("_Item"), TypeVar("_Made")
+_Item = TypeVar("_Item")
+_Made = TypeVar("_Made")
 
 
 def made_ahead(
