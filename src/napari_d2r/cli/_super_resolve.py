@@ -30,8 +30,8 @@ def add_super_resolve(add: AddParser) -> None:
     parser.add_argument("output", type=Path, help="*.ome.zarr or *.tif")
     parser.add_argument(
         "--model",
-        help=f"folder of a trained model, bundled (the default), bundled/prior, bundled/student, "
-        f"or {', '.join(_BASELINES)} to interpolate",
+        help="folder of a trained model, name of an imported one, bundled (the default), "
+        f"bundled/prior, bundled/student, or {', '.join(_BASELINES)} to interpolate",
     )
     parser.add_argument("--factor", type=float, help="axial factor R; default: isotropic voxels")
     parser.add_argument(
