@@ -9,12 +9,19 @@ import pytest
 
 from napari_d2r.jobs import Event, SuperResolveJob, TrainJob
 from napari_d2r.samples import make_phantom
-from napari_d2r.stages import _pseudo_hr
+from napari_d2r.stages import _pseudo_hr, _super_resolve_plan
 from napari_d2r.stages.train import resolve_train, run_train
 from napari_d2r.training import _loop
 from napari_d2r.volumes import Volume, VoxelSize
 
 ANISOTROPIC = VoxelSize(40, 10, 10)
+
+
+@pytest.fixture
+def known_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare a test the half second that measuring the rate takes."""
+    monkeypatch.setattr(_super_resolve_plan, "_known_rates", {})
+    monkeypatch.setattr(_super_resolve_plan, "measure_rate", lambda *_: 3e6)
 
 
 @pytest.fixture(scope="session")

@@ -30,11 +30,11 @@ from napari_d2r.jobs import (
     Warned,
 )
 from napari_d2r.models import architecture_named
-from napari_d2r.stages import _super_resolve_plan
 from napari_d2r.stages.super_resolve import resolve_super_resolve, run_super_resolve
 from napari_d2r.stages.train import resolve_train, run_train
 from napari_d2r.volumes import AxialGrid, Volume, VoxelSize, interpolate_axial
 
+pytestmark = pytest.mark.usefixtures("known_rate")
 ANISOTROPIC = VoxelSize(40, 10, 10)
 LINEAR = SuperResolveJob(method="linear", device="cpu")
 
@@ -82,13 +82,6 @@ class Recorder:
         part = self.values[key]
         self.reads.append(part.shape)
         return part
-
-
-@pytest.fixture(autouse=True)
-def known_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Spare every test the half second that measuring the rate takes."""
-    monkeypatch.setattr(_super_resolve_plan, "_known_rates", {})
-    monkeypatch.setattr(_super_resolve_plan, "measure_rate", lambda *_: 3e6)
 
 
 # geometry -----------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from napari_d2r.jobs import (
 from napari_d2r.stages.super_resolve import resolve_super_resolve, run_super_resolve
 from napari_d2r.volumes import Volume, VoxelSize
 
+pytestmark = pytest.mark.usefixtures("known_rate")
 LINEAR = SuperResolveJob(method="linear", device="cpu")
 UNITS = {"out.ome.zarr": "chunks", "out.tif": "slices"}
 

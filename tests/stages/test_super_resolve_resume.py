@@ -24,11 +24,11 @@ from napari_d2r.jobs import (
     Outcome,
     SuperResolveJob,
 )
-from napari_d2r.stages import _super_resolve_plan
 from napari_d2r.stages import super_resolve as stage
 from napari_d2r.stages.super_resolve import resolve_super_resolve, run_super_resolve
 from napari_d2r.volumes import Volume, VoxelSize
 
+pytestmark = pytest.mark.usefixtures("known_rate")
 ANISOTROPIC = VoxelSize(40, 10, 10)
 LINEAR = SuperResolveJob(method="linear", device="cpu")
 
@@ -58,13 +58,6 @@ def level0(path: Path) -> np.ndarray:
 
 def files_of(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-
-
-@pytest.fixture(autouse=True)
-def known_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Spare every test the half second that measuring the rate takes."""
-    monkeypatch.setattr(_super_resolve_plan, "_known_rates", {})
-    monkeypatch.setattr(_super_resolve_plan, "measure_rate", lambda *_: 3e6)
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,6 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_d2r import _npe2
-from napari_d2r.errors import InputError
-from napari_d2r.samples import make_phantom
-
 napari = pytest.importorskip("napari")
 
 pytestmark = pytest.mark.display
@@ -80,29 +76,3 @@ def test_a_layer_in_pixels_says_why_it_is_not_saved(make_napari_viewer, tmp_path
     with pytest.raises(Exception, match="bare is in pixels"):
         layer.save(str(tmp_path / "bare.tif"), plugin=PLUGIN)
     assert not list(tmp_path.iterdir())
-
-
-def test_a_nasty_folder_is_explained_and_then_opens(make_napari_viewer, tmp_path, monkeypatch):
-    """All traps at once while an odd slice keeps it shut; those that remain once it is gone."""
-    told = []
-    monkeypatch.setattr(_npe2, "_notify", lambda how, sentence: told.append((how, sentence)))
-    folder = tmp_path / "Präparat 3 (größer)"
-    folder.mkdir()
-    values = make_phantom((20, 60, 80))
-    values[:, :, :5] = 0
-    for number, plane in enumerate(values):
-        wide = plane.astype(np.uint16) if number == 7 else plane
-        if number != 12:
-            tifffile.imwrite(folder / f"Schnitt {number}.tif", wide, metadata=None)
-    viewer = make_napari_viewer()
-    with pytest.raises(InputError) as error:
-        viewer.open(str(folder), plugin=PLUGIN)
-    for part in ("Schnitt 7.tif is 60 x 80 uint16", "Slice 12 is missing", "5 columns on the left"):
-        assert part in str(error.value)
-    tifffile.imwrite(folder / "Schnitt 7.tif", values[7], metadata=None)
-    (layer,) = viewer.open(str(folder), plugin=PLUGIN)
-    assert layer.data.shape == (19, 60, 80)
-    assert layer.metadata["napari_d2r"]["source"] == str(folder)
-    assert [how for how, _ in told] == ["show_warning"] * 2
-    assert "Slice 12 is missing" in told[0][1]
-    assert "voxel size along Z, Y and X" in told[1][1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from qtpy.QtCore import Qt
 
 from napari_d2r._npe2 import METADATA
 from napari_d2r.errors import DiskFullError
-from napari_d2r.io import open_source
+from napari_d2r.io import OmeZarrOutput, open_source
+from napari_d2r.jobs import Event, Finished, Started
 from napari_d2r.stages import super_resolve as stage
 from napari_d2r.widgets import _save
 from napari_d2r.widgets._cache_row import _used
+from napari_d2r.widgets._super_resolve_run import SuperResolveRun
 
 pytestmark = pytest.mark.usefixtures("no_threads_left")
 
@@ -68,6 +71,62 @@ def test_a_tiff_that_fails_leaves_a_result_that_can_be_saved(
     assert np.asarray(widget._run.layer.data[4]).any()
     assert widget._run.result in used[0]
     assert _save.being_saved == []
+
+
+@pytest.mark.parametrize("suffix", [".ome.zarr", ".tif"])
+def test_nothing_is_told_after_the_end(
+    widget: Any, qtbot: Any, tmp_path: Path, monkeypatch: Any, suffix: str
+) -> None:
+    told: list[Any] = []
+    listen = SuperResolveRun._on_told
+    monkeypatch.setattr(
+        SuperResolveRun, "_on_told", lambda run, event: (told.append(event), listen(run, event))
+    )
+    widget.form.save_to.setText(str(tmp_path / f"out{suffix}"))
+    widget.form.save_to.editingFinished.emit()
+    _wait_ready(widget, qtbot)
+    _run(widget, qtbot)
+    kinds = [type(event) for event in told if isinstance(event, Event)]
+    assert (kinds[0], kinds[-1]) == (Started, Finished)
+    assert (kinds.count(Started), kinds.count(Finished)) == (1, 1)
+    assert told[-1].result == tmp_path / f"out{suffix}"
+    assert open_source(tmp_path / f"out{suffix}").provenance["source"] == "stack"
+
+
+def test_a_cancel_in_the_image_pyramid_is_resumed(
+    viewer: Any, add_stack: Any, open_widget: Any, qtbot: Any
+) -> None:
+    add_stack(np.random.default_rng(0).integers(0, 255, (9, 300, 280)).astype(np.uint8))
+    widget = open_widget("Super-resolve")
+    widget.form.model.setCurrentText("Linear interpolation")
+    _wait_ready(widget, qtbot)
+    stages = []
+
+    def cancel_at_the_pyramid() -> None:
+        stages.append(widget._run.stage)
+        if "pyramid" in widget._run.stage:
+            widget._run.cancel()
+
+    slow = OmeZarrOutput.publish_stream
+
+    def slowly(*arguments: Any) -> Any:
+        for step in slow(*arguments):
+            time.sleep(0.3)
+            yield step
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(OmeZarrOutput, "publish_stream", slowly)
+        qtbot.mouseClick(widget.view.run, Qt.MouseButton.LeftButton)
+        widget._run.changed.connect(cancel_at_the_pyramid)
+        qtbot.waitUntil(lambda: not widget._run.is_running, timeout=30000)
+    assert "blocks are finished, and Resume goes on" in widget.view.status.text()
+    assert widget._run.result is None
+    _wait_ready(widget, qtbot)
+    assert widget.view.run.text() == "Resume"
+    _run(widget, qtbot)
+    assert "Finished" in widget.view.status.text()
+    assert [type(layer).__name__ for layer in viewer.layers] == ["Image", "Image"]
+    assert len(open_source(widget._run.result).coarser) == 1
 
 
 def test_a_result_is_stored_where_its_source_lies(viewer: Any, widget: Any, qtbot: Any) -> None:
