@@ -52,7 +52,8 @@ def add_super_resolve(add: AddParser) -> None:
     parser.add_argument(
         "--engine",
         choices=get_args(Engine),
-        help="int8: eight-bit integers, which need the extra [fast]; default: auto",
+        help="int8: eight-bit integers, which need the extra [fast]; half: 16-bit floats; "
+        "default: auto",
     )
     parser.add_argument("--shard", type=int, help="edge of a unit of work in voxels")
     parser.add_argument(

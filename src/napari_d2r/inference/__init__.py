@@ -33,6 +33,7 @@ from napari_d2r.inference._predictors import (
     log2_of,
 )
 from napari_d2r.inference._slice import predict_slice
+from napari_d2r.inference._variants import NoVariant, in_half, require_sound
 from napari_d2r.inference._window import Box, fill_half_widths, fill_shard
 from napari_d2r.inference._workers import share_out
 
@@ -51,6 +52,7 @@ __all__ = [
     "Interrupted",
     "IntervalPredictor",
     "LateralPredictor",
+    "NoVariant",
     "NotInEightBits",
     "NotServed",
     "SequencePredictor",
@@ -62,6 +64,7 @@ __all__ = [
     "fill_in_parts",
     "fill_shard",
     "in_eight_bits",
+    "in_half",
     "interval_features",
     "is_out_of_memory",
     "learn_uncertainty",
@@ -71,6 +74,7 @@ __all__ = [
     "measure_rate",
     "predict_slice",
     "predictor_for",
+    "require_sound",
     "sample_slabs",
     "seen_at_gap",
     "share_out",

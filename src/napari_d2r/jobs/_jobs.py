@@ -17,7 +17,7 @@ from napari_d2r.jobs._settings import (
 )
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
-Engine = Literal["auto", "torch", "int8"]
+Engine = Literal["auto", "torch", "half", "int8"]
 
 
 class Job(FrozenModel):
@@ -110,8 +110,8 @@ class SuperResolveJob(Job):
     engine: Engine = Field(
         "auto",
         title="Engine",
-        description="int8: eight-bit integers, faster on a processor. auto: these where they are "
-        "installed and lose next to nothing on the stack, else torch.",
+        description="int8: eight-bit integers, faster on a processor; half: 16-bit floats. auto: "
+        "int8 on a processor, half on cuda, where they lose next to nothing on the stack.",
     )
     uncertainty: bool = Field(
         False,
