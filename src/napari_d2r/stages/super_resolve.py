@@ -273,7 +273,9 @@ def _fill(
                     return Outcome.CANCELLED, num_written
         except Interrupted:
             return Outcome.CANCELLED, num_written
-    return Outcome.COMPLETED if count == len(waiting) else Outcome.OUT_OF_TIME, num_written
+    if count == len(waiting):
+        return Outcome.COMPLETED, num_written
+    return Outcome.CANCELLED if cancel else Outcome.OUT_OF_TIME, num_written
 
 
 def _deliver(
