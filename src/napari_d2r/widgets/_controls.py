@@ -79,8 +79,14 @@ def put_in_clipboard(text: str) -> None:
     clipboard.setText(text)
 
 
-def fill_scrolling(owner: QWidget, content: QWidget) -> QScrollArea:
-    """Fill a widget with content that scrolls where it does not fit."""
+def fill_scrolling(owner: QWidget, *parts: QWidget) -> QScrollArea:
+    """Fill a widget with parts below each other, which scroll where they do not fit."""
+    content = QWidget()
+    column = QVBoxLayout(content)
+    column.setContentsMargins(4, 4, 4, 4)
+    for part in parts:
+        column.addWidget(part)
+    column.addStretch()
     area = QScrollArea()
     area.setFrameShape(QFrame.Shape.NoFrame)
     area.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # it scrolls to what has the focus by itself

@@ -15,6 +15,7 @@ from napari_d2r.inspection import Finding, Inspection, inspect_stream
 from napari_d2r.jobs import CancelToken, Event, Progress
 from napari_d2r.volumes import VoxelSize
 from napari_d2r.widgets._latest import Latest
+from napari_d2r.widgets._layer_choice import LayerChoice
 from napari_d2r.widgets._layers import require_stack, volume_of, voxel_size_of
 from napari_d2r.widgets._wrapped_label import WrappedLabel
 
@@ -52,6 +53,12 @@ class Inspector(WrappedLabel):
         """What the plan found about stack and model together, below the rest."""
         self._fit_lines = _in_words(fit)
         self._refresh()
+
+    def follow(self, choice: LayerChoice) -> None:
+        """Inspect the layer that is chosen, and again when that or its voxels change."""
+        choice.layer_changed.connect(self.inspect)
+        choice.data_changed.connect(self.inspect)
+        self.inspect(choice.layer)
 
     def inspect(self, layer: Any) -> None:
         """Look through a layer, or recall what was found before."""

@@ -14,7 +14,6 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
     QProgressBar,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -208,19 +207,13 @@ class ResolutionWidget(QWidget):
         return "fsc" if isinstance(self.view.report, FSCReport) else "gain"
 
     def _lay_out(self) -> None:
-        inner = QWidget()
-        column = QVBoxLayout(inner)
-        column.setContentsMargins(3, 6, 3, 6)
-        buttons = QHBoxLayout()
+        buttons = QWidget()
+        row = QHBoxLayout(buttons)
+        row.setContentsMargins(0, 0, 0, 0)
         for button in (self.gain, self.run):
-            buttons.addWidget(button, 1)
-        buttons.addWidget(self.copy)
-        column.addWidget(self.form)
-        column.addLayout(buttons)
-        for widget in (self.progress, self.status, self.view):
-            column.addWidget(widget)
-        column.addStretch()
-        fill_scrolling(self, inner)
+            row.addWidget(button, 1)
+        row.addWidget(self.copy)
+        fill_scrolling(self, self.form, buttons, self.progress, self.status, self.view)
 
 
 def _while_open(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from napari.utils.notifications import show_warning
 from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtGui import QShowEvent
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_d2r.errors import InputError
 from napari_d2r.jobs import Progress
@@ -52,7 +52,7 @@ class SuperResolveWidget(QWidget):
         self.form.changed.connect(self._ask_for_plan)
         self._preview = LivePreview(viewer, self)
         self._listen()
-        self.view.findings.inspect(self.form.layer.layer)
+        self.view.findings.follow(self.form.layer)
         self._ask_for_plan()
         self.view.live_preview.setChecked(preferences().live_preview)
 
@@ -68,13 +68,7 @@ class SuperResolveWidget(QWidget):
             self.view.live_preview.setChecked(False)
 
     def _lay_out(self) -> None:
-        inner = QWidget()
-        column = QVBoxLayout(inner)
-        column.setContentsMargins(4, 4, 4, 4)
-        column.addWidget(self.form)
-        column.addWidget(self.view)
-        column.addStretch()
-        area = fill_scrolling(self, inner)
+        area = fill_scrolling(self, self.form, self.view)
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
 
     def _listen(self) -> None:
@@ -86,8 +80,6 @@ class SuperResolveWidget(QWidget):
         view.findings.inspected.connect(self._on_inspected)
         view.save.told.connect(self._on_saving)
         view.save.said.connect(self._on_saved)
-        self.form.layer.layer_changed.connect(view.findings.inspect)
-        self.form.layer.data_changed.connect(view.findings.inspect)
         view.live_preview.toggled.connect(preview.switch)
         preview.removed.connect(lambda: view.live_preview.setChecked(False))
         preview.failed.connect(view.show_status)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from napari.utils.notifications import show_info
 from qtpy.QtCore import QTimer
 from qtpy.QtGui import QShowEvent
-from qtpy.QtWidgets import QMessageBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QMessageBox, QWidget
 
 from napari_d2r.errors import InputError
 from napari_d2r.widgets._controls import fill_scrolling, put_in_clipboard
@@ -40,17 +40,15 @@ class TrainWidget(QWidget):
         self._run: TrainingRun | None = None
         self._taken_up: Path | None = None
         self.form, self.view = TrainForm(viewer), TrainView()
-        self._lay_out()
+        self._area = fill_scrolling(self, self.form, self.view)
         Look(self, viewer)
         FirstFocus(self, self.form.layer)
         self._planner = Latest("train plan", plan_training, self, delay_ms=200)
         self._planner.answered.connect(self._on_planned)
         self._planner.failed.connect(self._on_not_planned)
         self.form.changed.connect(self._ask_for_plan)
-        self.form.layer.layer_changed.connect(self.view.findings.inspect)
-        self.form.layer.data_changed.connect(self.view.findings.inspect)
         self.view.findings.inspected.connect(self._show_run)
-        self.view.findings.inspect(self.form.layer.layer)
+        self.view.findings.follow(self.form.layer)
         self.view.run.clicked.connect(self._on_run)
         self.view.cancel.clicked.connect(self._on_cancel)
         self.view.start_over.clicked.connect(self._on_start_over)
@@ -62,15 +60,6 @@ class TrainWidget(QWidget):
         """Take up the training of a widget that was closed."""
         super().showEvent(event)
         QTimer.singleShot(0, self._take_up)
-
-    def _lay_out(self) -> None:
-        inner = QWidget()
-        column = QVBoxLayout(inner)
-        column.setContentsMargins(4, 4, 4, 4)
-        column.addWidget(self.form)
-        column.addWidget(self.view)
-        column.addStretch()
-        self._area = fill_scrolling(self, inner)
 
     def _ask_for_plan(self) -> None:
         if self._run is not None and self._run.is_running:
