@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_d2r.volumes import Volume
+from napari_d2r._npe2 import METADATA
+from napari_d2r.volumes import AxialGrid, Volume, interpolate_axial
 
 
 def _why_not() -> str:
@@ -92,3 +93,113 @@ def no_threads_left() -> Iterator[None]:
     while left := [t.name for t in threading.enumerate() if t.name == "napari-d2r"]:
         assert time.monotonic() < until, left
         time.sleep(0.02)
+
+
+@pytest.fixture
+def widget(open_widget: Any, add_stack: Any) -> Any:
+    """Super-resolve, on the small phantom."""
+    add_stack()
+    return open_widget("Super-resolve")
+
+
+@pytest.fixture
+def choose_model() -> Callable[[Any, str], None]:
+    """Choose a model of Super-resolve by a part of its name."""
+
+    def choose(widget: Any, model: str) -> None:
+        box = widget.form.model
+        box.setCurrentIndex(next(i for i in range(box.count()) if model in box.itemText(i)))
+
+    return choose
+
+
+@pytest.fixture
+def ready(qtbot: Any) -> Callable[[Any], None]:
+    """Wait until Super-resolve may run."""
+
+    def wait(widget: Any) -> None:
+        qtbot.waitUntil(
+            lambda: widget.view.run.isEnabled() and not widget._planner.is_busy, timeout=15000
+        )
+
+    return wait
+
+
+@pytest.fixture
+def run(qtbot: Any, ready: Any) -> Callable[[Any], str]:
+    """Click Run and wait for the end; returns the status line."""
+
+    def run_(widget: Any) -> str:
+        ready(widget)
+        from qtpy.QtCore import Qt
+
+        qtbot.mouseClick(widget.view.run, Qt.MouseButton.LeftButton)
+        qtbot.waitUntil(lambda: not widget._run.is_running, timeout=20000)
+        ready(widget)
+        return str(widget.view.status.text())
+
+    return run_
+
+
+@pytest.fixture
+def result(viewer: Any) -> Callable[[], Any]:
+    """The latest layer that Super-resolve has made."""
+
+    def latest() -> Any:
+        return next(
+            layer
+            for layer in reversed(viewer.layers)
+            if layer.metadata.get(METADATA, {}).get("kind") == "super-resolved"
+        )
+
+    return latest
+
+
+@pytest.fixture
+def control() -> Callable[[Any, str], Any]:
+    """A control of a widget by its object name."""
+
+    def find(widget: Any, name: str) -> Any:
+        from qtpy.QtWidgets import QWidget
+
+        found = widget.findChild(QWidget, name)
+        assert found is not None, name
+        return found
+
+    return find
+
+
+@pytest.fixture
+def trio(add_stack: Callable[..., Any], phantom: tuple[Volume, Volume]) -> tuple[Any, Any, Any]:
+    """Stack, a result that is its interpolation, and its truth."""
+    truth = np.array(phantom[1].data)
+    made = interpolate_axial(np.array(phantom[0].data), AxialGrid(9, 4).positions())
+    stack = add_stack()
+    reference = add_stack(truth, name="truth", scale=(10, 10, 10))
+    provenance = {"napari_d2r": {"source": "stack", "factor": 4}}
+    result = add_stack(made, name="result", scale=(10, 10, 10), metadata=provenance)
+    return stack, result, reference
+
+
+@pytest.fixture
+def settle(qtbot: Any) -> Callable[[Any], None]:
+    """Wait until everything that should be on screen in Compare is."""
+
+    def wait(widget: Any) -> None:
+        def is_settled() -> bool:
+            panes = widget.panes
+            return bool(panes.cells()) and not panes.missing() and not widget.reader.is_busy
+
+        qtbot.wait(30)  # what was just asked for begins with the next events
+        qtbot.waitUntil(is_settled, timeout=10_000)
+
+    return wait
+
+
+@pytest.fixture
+def compare(viewer: Any, open_widget: Callable[[str], Any], trio: Any, settle: Any) -> Any:
+    """Compare in a window of some size, with its pictures on screen."""
+    viewer.window.resize(1300, 900)
+    widget = open_widget("Compare")
+    settle(widget)
+    return widget

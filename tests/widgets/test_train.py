@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+import torch
 
 from napari_d2r.api import super_resolve
+from napari_d2r.checkpoints import bundled_model, load_model
 from napari_d2r.jobs import SuperResolveJob, TrainJob
 from napari_d2r.volumes import Volume
 
@@ -20,6 +22,7 @@ pytest.importorskip("pytestqt")
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QApplication,
+    QComboBox,
     QLabel,
     QLineEdit,
     QMessageBox,
@@ -131,6 +134,32 @@ def test_from_a_layer_to_a_finished_model(
     assert news and model in [entry.path for entry in model_list()]
     ui.wait_for("plan", "finished model")
     assert not ui.button("run").isEnabled() and ui.button("start_over").isVisible()
+
+
+def test_what_the_bundled_model_has_learned_is_where_a_training_starts(
+    train: Any, add_stack: Any, tiny_job: TrainJob, tmp_path: Path
+) -> None:
+    add_stack()
+    ui = train()
+    ui.widget.form.set_job(tiny_job)  # whose networks are not those of the bundled model
+    ui.choose_folder(tmp_path / "project")
+    start = ui.widget.findChild(QComboBox, "start_from")
+    ui.qtbot.keyClicks(start, "the bundled")
+    ui.wait_for_run("Run")
+    ui.widget.view.copy_command.trigger()
+    assert 'start_from="bundled"' in QApplication.clipboard().text()
+    ui.click("run")
+    ui.qtbot.waitUntil(lambda: "Finished" in ui.text("status"), timeout=3 * START_MS)
+    for role in ("prior", "student"):
+        begun = load_model(bundled_model(role))
+        adapted = load_model(tmp_path / "project" / "project model" / role)
+        assert adapted.card.trained_by.start_from == Path("bundled")
+        assert adapted.card.steps == 4
+        for name, weights in begun.network.state_dict().items():  # four steps do not lead far
+            torch.testing.assert_close(
+                adapted.network.state_dict()[name], weights, atol=0.02, rtol=0
+            )
+        assert adapted.card.weights_sha256 != begun.card.weights_sha256
 
 
 def test_pause_close_cancel_another_day_resume_and_use_the_model(
