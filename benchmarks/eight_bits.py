@@ -1,6 +1,6 @@
 """What eight-bit integers cost in dB and in voxels along z, and how much faster they are.
 
-python benchmarks/eight_bits.py [MODEL]
+python benchmarks/eight_bits.py [MODEL] [VOLUME ...]
 
 Every 8th slice of FIB-25 sample 2 and of the EPFL crop, by torch and by OpenVINO in the same
 process. Both engines take turns; the ratio is that of the least processor time of each, which other
@@ -12,7 +12,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -59,9 +59,9 @@ def xz_psnr(reference: np.ndarray, result: np.ndarray) -> float:
     return float(np.mean([peak_signal_noise_ratio(a, b, data_range=255) for a, b in slices]))
 
 
-def main(folder: str = "bundled/student") -> None:
+def main(folder: str = "bundled/student", *names: str) -> None:
     with tempfile.TemporaryDirectory() as cache:
-        rows = list(measured(load_model(model_folder(Path(folder))), Path(cache)))
+        rows = list(measured(load_model(model_folder(Path(folder))), names or VOLUMES, Path(cache)))
     print(f"{torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}")
     header = [
         "volume",
@@ -77,10 +77,10 @@ def main(folder: str = "bundled/student") -> None:
     print_table(header, rows)
 
 
-def measured(model: Model, cache: Path) -> Iterator[list[str]]:
+def measured(model: Model, names: Iterable[str], cache: Path) -> Iterator[list[str]]:
     """One row for each volume; the first also makes the graph of the model."""
     full = SequencePredictor(model.network, model.card.halo)
-    for name in VOLUMES:
+    for name in names:
         truth, stack = truth_and_stack(name, R)
         intensity = IntensityRange.of(stack)
         begun = time.process_time(), time.perf_counter()

@@ -13,7 +13,7 @@ import zarr
 from napari_d2r.checkpoints import bundled_model
 from napari_d2r.errors import InputError
 from napari_d2r.inference import _eight_bits
-from napari_d2r.jobs import CancelToken, Engine, Finished, SuperResolveJob, Warned
+from napari_d2r.jobs import CancelToken, Engine, Outcome, SuperResolveJob, Warned
 from napari_d2r.metrics import axial_shift
 from napari_d2r.stages.super_resolve import resolve_super_resolve, run_super_resolve
 from napari_d2r.volumes import Volume
@@ -67,12 +67,10 @@ def test_the_plan_names_its_engine(stack: Volume, tmp_path: Path) -> None:
 @needs_extra
 def test_a_run_does_not_go_on_with_another_engine(stack: Volume, tmp_path: Path) -> None:
     output, cancel = tmp_path / "a.ome.zarr", CancelToken()
-    for event in run_super_resolve(
-        resolve_super_resolve(job("int8"), stack, output), cancel=cancel
-    ):
-        cancel.set()
-        ended = event
-    assert isinstance(ended, Finished)
+    events = run_super_resolve(resolve_super_resolve(job("int8"), stack, output), cancel=cancel)
+    next(events)
+    cancel.cancel()
+    assert list(events)[-1].outcome is Outcome.CANCELLED
     plan = resolve_super_resolve(job("torch"), stack, output, resume=True)
     with pytest.raises(InputError, match="resume"):
         list(run_super_resolve(plan, resume=True))
