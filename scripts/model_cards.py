@@ -163,7 +163,7 @@ def _sampled(title: str, truth: Volume, model: Path, factor: int) -> EvaluationC
     return EvaluationCard(
         volume=title,
         relation="foreign",
-        measure="XZ, every such slice kept and the others predicted, in the middle",
+        measure=f"slices in between, XZ of the middle {_EDGE} x {_EDGE} pixels",
         factor=factor,
         gain_db=round(found - linear, 3),
         psnr_db=round(found, 3),

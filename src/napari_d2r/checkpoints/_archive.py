@@ -217,7 +217,7 @@ def _members(source: Path) -> Iterator[dict[PurePosixPath, _Member]]:
 
 
 def _members_of_folder(source: Path) -> Iterator[tuple[str, _Member]]:
-    for path in sorted(source.rglob("*")):
+    for path in source.rglob("*"):  # one after another: it may be somebody's home
         if path.is_symlink():
             raise ModelFileError(f"{path} is a link; copy the file itself into the model folder.")
         if path.is_file():
