@@ -34,7 +34,9 @@ class SymmetricConv2d(nn.Module):
         self.stride, self.padding = (2, 0) if halving else (1, 1)
         start = nn.Conv2d(before, width // 2, 2 if halving else 3)
         assert start.bias is not None
-        self.weight = nn.Parameter(start.weight.detach() * gain)  # (c', 2 c, k, k): [A, B]
+        with torch.no_grad():  # in place: on torch's meta device a product imports its compiler
+            start.weight.mul_(gain)
+        self.weight = nn.Parameter(start.weight.detach())  # (c', 2 c, k, k): [A, B]
         self.bias = nn.Parameter(start.bias.detach())
 
     def forward(self, x: Tensor) -> Tensor:
