@@ -124,6 +124,7 @@ learned from, but took no part in it; *foreign* is of another.
 - **Parameters:** {num_parameters}
 - **Input and output:** {contract}
 - **Context needed per side:** slices: {halo_slices}, pixels: {halo_lateral}
+- **Says how far a result may be off:** {uncertainty}
 - **Framework:** PyTorch; weights in safetensors, SHA-256 `{weights_sha256}`
 
 ## How to Get Started with the Model
@@ -206,6 +207,7 @@ def _words(card: ModelCard) -> dict[str, str]:
         "contract": _CONTRACTS[card.role],
         "halo_slices": f"{card.halo.slices}",
         "halo_lateral": f"{card.halo.lateral}",
+        "uncertainty": "no" if card.uncertainty is None else "yes",
         "weights_sha256": card.weights_sha256 or _NOT_STATED,
     }
 
