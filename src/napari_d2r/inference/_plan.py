@@ -9,11 +9,13 @@ from itertools import product
 
 import torch
 
+from napari_d2r.inference._device import synchronize
 from napari_d2r.inference._memory import is_out_of_memory
 from napari_d2r.inference._predictors import AxialPredictor, GapRequest, Halo, log2_of
 
 CHUNK = 64  # edge of a zarr chunk: isotropic, because users look at XZ and YZ
 _PROBE_S = 0.1
+_PROBES = 3
 _PROBE_GAPS = 8  # as in a small shard; gaps are shared out among cores
 _LONGEST_GAP_S = 0.3  # a cancel is honoured between gaps
 _MAX_SHARD_VOXELS = 2**24
@@ -50,13 +52,13 @@ def measure_rate(predictor: AxialPredictor, gap: float, device: torch.device) ->
     while True:
         slab = torch.rand(_PROBE_GAPS + 1, edge, edge, device=device)
         request = GapRequest(0, depths.expand(_PROBE_GAPS, -1), log2_of(gap))
+        elapsed = math.inf
         try:
-            for _ in range(2):  # the first run of a shape is slower
+            for _ in range(_PROBES):  # the first of a shape is slower, and others may interfere
                 began = time.perf_counter()
                 predictor.predict(slab, request)
-                if device.type == "cuda":
-                    torch.cuda.synchronize()
-                elapsed = time.perf_counter() - began
+                synchronize(device)
+                elapsed = min(elapsed, time.perf_counter() - began)
         except (MemoryError, RuntimeError) as error:
             if not rate or not is_out_of_memory(error):
                 raise
