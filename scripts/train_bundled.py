@@ -10,7 +10,8 @@ noise, blur and pixel size vary. The last rows of y take no part in training; th
 are left out and predicted.
 
 ``--samples 1`` learns from one sample alone, so that the other can judge what was learned. Steps
-and seed fix the result; the time they take is written into the card.
+and seed fix the result; the time they take is written into the card. Afterwards
+``learn_uncertainty.py`` and ``model_cards.py`` measure what else the card says.
 """
 
 from __future__ import annotations
@@ -71,7 +72,9 @@ def predictor_of(network: nn.Module, role: Role) -> AxialPredictor:
     return predictor_for(network, architecture_named(NETWORKS[role][0]).contract)
 
 
-def train_role(role: Role, truths: list[NDArray[np.float32]], out: Path, steps: int) -> None:
+def train_role(
+    role: Role, truths: list[NDArray[np.float32]], names: str, out: Path, steps: int
+) -> None:
     """Fit one network, measure its halo, judge it, and write it with its card."""
     torch.manual_seed(0)
     architecture, options = NETWORKS[role]
@@ -111,7 +114,7 @@ def train_role(role: Role, truths: list[NDArray[np.float32]], out: Path, steps: 
         voxel_size_nm=(10, 10, 10),
         halo=HaloCard(slices=max(z for z, _ in halos), lateral=max(xy for _, xy in halos)),
         scores={name: value for name, value in result.scores.items() if name != "score"},
-        trained_on=f"{len(truths)} FIB-25 training samples",
+        trained_on=names,
         trained_by=None,
         seconds=round(result.elapsed_s, 1),
         steps=result.steps,
@@ -164,8 +167,9 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(arguments.threads)
     truths = unit_samples(arguments.data, arguments.samples)
+    names = "FIB-25 training sample " + " and ".join(map(str, arguments.samples))
     for role in arguments.roles:
-        train_role(role, truths, arguments.out, arguments.steps)
+        train_role(role, truths, names, arguments.out, arguments.steps)
     write_index(arguments.out)
 
 
