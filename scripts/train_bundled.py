@@ -167,7 +167,9 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(arguments.threads)
     truths = unit_samples(arguments.data, arguments.samples)
-    names = "FIB-25 training sample " + " and ".join(map(str, arguments.samples))
+    names = "FIB-25 training sample{} {}".format(
+        "s" * (len(truths) > 1), " and ".join(map(str, arguments.samples))
+    )
     for role in arguments.roles:
         train_role(role, truths, names, arguments.out, arguments.steps)
     write_index(arguments.out)
