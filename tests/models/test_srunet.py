@@ -65,16 +65,15 @@ def test_mirror_images_of_kernels_fill_mirror_images_of_blocks(factor):
 
 
 @pytest.mark.parametrize("factor", [5, 8])
-def test_every_slice_within_a_gap_sees_both_neighbours_and_differs_from_the_others(factor):
-    """Kernels shorter than the stride would leave slices that know nothing but a bias."""
-    network = small(factor).double()
-    block = torch.rand(1, 4, 8, 8, dtype=torch.float64, requires_grad=True)
-    base = linear(small(factor)).double()
-    residual = (network(block) - base(block))[0, 1]
-    for one in residual[:, 4, 4]:
-        (gradient,) = torch.autograd.grad(one, block, retain_graph=True)
-        assert (gradient[0, 1:3].abs().amax(dim=(1, 2)) > 1e-9).all()
-    assert float(residual.detach().diff(dim=0).abs().amax(dim=(1, 2)).min()) > 1e-6
+def test_no_slice_of_a_finer_grid_holds_nothing_but_a_bias(factor):
+    """As kernels shorter than their stride would have it."""
+    layers = [m for m in small(factor).modules() if isinstance(m, torch.nn.ConvTranspose3d)]
+    assert len(layers) == 4
+    for layer in layers:
+        with torch.no_grad():
+            slices = layer(torch.rand(1, layer.in_channels, 3, 4, 4))[0]
+        assert slices.shape[1] == 2 * layer.stride[0] + 1
+        assert float(slices.var(dim=(2, 3)).min()) > 0
 
 
 def test_gradient_reaches_every_parameter():
