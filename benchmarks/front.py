@@ -31,14 +31,14 @@ from napari_d2r.inference import (
     predictor_for,
 )
 from napari_d2r.io import open_volume
-from napari_d2r.jobs import OptimizerSettings
+from napari_d2r.jobs import OptimizerSettings, StudentSettings
 from napari_d2r.metrics import score_plane
 from napari_d2r.models import architecture_named, build_network
-from napari_d2r.training import SupervisedTask, Variety, _loop, fit
+from napari_d2r.training import BlockTask, SupervisedTask, Task, Variety, _loop, fit
 from napari_d2r.volumes import IntensityRange
 
 R, EDGE = 8, 96
-SHARE_OF_BATCH = {"aenet": 2, "srunet": 4}  # large networks see few crops at once
+SHARE_OF_BATCH = {"aenet": 2, "srunet": 1}  # large networks see few crops at once
 NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "published AENet": ("aenet", {}),
     "AENet, half width": ("aenet", {"width": 32}),
@@ -48,6 +48,7 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "small, 48-96-128": ("aenet-fast", {"widths": (48, 96, 128), "blocks": (1, 1, 2)}),
     "small, 48-96-160": ("aenet-fast", {"widths": (48, 96, 160), "blocks": (1, 2, 4)}),
     "small, 64-128-192": ("aenet-fast", {"widths": (64, 128, 192), "blocks": (1, 2, 3)}),
+    "SRUNet": ("srunet", {"factor": R}),
     "lateral regressor": ("lateral", {}),
 }
 
@@ -70,7 +71,11 @@ def measured(name: str, minutes: float, truth: np.ndarray, other: torch.Tensor, 
         ema_decay=0.998,
         validate_every=1_000_000,
     )
-    task = SupervisedTask([truth], contract, settings, Variety())
+    task: Task = SupervisedTask([truth], contract, settings, Variety())
+    if contract == "blocks":  # whole blocks at one gap; nothing is varied
+        student = StudentSettings(optimizer=settings, crop=48, input_noise=0)
+        whole = torch.from_numpy(truth)
+        task = BlockTask(whole, whole[::R], R, student)
     torch.set_num_threads(1)
     _loop.time = SimpleNamespace(perf_counter=time.process_time)  # the budget is processor time
     began = time.process_time()
