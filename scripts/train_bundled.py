@@ -1,6 +1,6 @@
 """Train the models that ship with napari-d2r, supervised by isotropic truth.
 
-    python scripts/train_bundled.py DATA OUT [--samples 1 2] [--steps 6000] [--roles prior student]
+    python scripts/train_bundled.py DATA OUT [--samples 1 2] [--roles prior student]
 
 ``DATA/fib25`` holds the two isotropic FIB-25 training samples (250^3 voxels of 10 nm, CC BY
 3.0 US). Both networks are fitted by the engine's own loop to all directions of the samples: the
@@ -21,6 +21,7 @@ import logging
 import math
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
@@ -53,9 +54,21 @@ ATTRIBUTION = (
     "Trained on FIB-25 training samples 1 and 2 (Drosophila medulla, FIB-SEM, 10 nm), FlyEM, "
     "Janelia Research Campus; Takemura et al., PNAS 2015; data CC BY 3.0 US."
 )
-NETWORKS: Mapping[Role, tuple[str, Mapping[str, object]]] = {
-    "prior": ("lateral", {}),
-    "student": ("aenet-fast", {"widths": (48, 96, 128), "blocks": (1, 1, 2)}),
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A network and how it is fitted."""
+
+    architecture: str
+    options: Mapping[str, object]
+    learning_rate: float
+    steps: int
+
+
+RECIPES: Mapping[Role, Recipe] = {
+    "prior": Recipe("lateral", {}, 2e-3, 8000),
+    "student": Recipe("aenet-fast", {"widths": (48, 96, 128), "blocks": (1, 1, 2)}, 1e-3, 6000),
 }
 VARIETY = Variety(blurs={0.0: 0.8, 0.7: 0.12, 1.2: 0.08})
 HELD_OUT_ROWS = 40
@@ -69,25 +82,25 @@ def unit_samples(data: Path, samples: list[int]) -> list[NDArray[np.float32]]:
 
 def predictor_of(network: nn.Module, role: Role) -> AxialPredictor:
     """As the engine would use it."""
-    return predictor_for(network, architecture_named(NETWORKS[role][0]).contract)
+    return predictor_for(network, architecture_named(RECIPES[role].architecture).contract)
 
 
 def train_role(
-    role: Role, truths: list[NDArray[np.float32]], names: str, out: Path, steps: int
+    role: Role, truths: list[NDArray[np.float32]], names: str, out: Path, steps: int | None
 ) -> None:
     """Fit one network, measure its halo, judge it, and write it with its card."""
     torch.manual_seed(0)
-    architecture, options = NETWORKS[role]
-    network = build_network(architecture, options)
+    recipe = RECIPES[role]
+    network = build_network(recipe.architecture, recipe.options)
     settings = OptimizerSettings(
         method="muon",
-        learning_rate=1e-3,
+        learning_rate=recipe.learning_rate,
         batch=16,
         ema_decay=0.998,
         validate_every=500,
-        max_steps=steps,
+        max_steps=steps or recipe.steps,
     )
-    contract = architecture_named(architecture).contract
+    contract = architecture_named(recipe.architecture).contract
     task = SupervisedTask(truths, contract, settings, VARIETY, held_out_rows=HELD_OUT_ROWS)
     work = out / f"work-{role}"
     work.mkdir(parents=True, exist_ok=True)
@@ -106,7 +119,7 @@ def train_role(
     halos = [measure_halo(predictor_of(network, role), whole[::gap], gap) for gap in (3, 6)]
     card = ModelCard(
         title=TITLE,
-        architecture=architecture,
+        architecture=recipe.architecture,
         options=describe_config(network),
         role=role,
         gap=round(math.sqrt(math.prod(VARIETY.gaps)), 1),
@@ -146,7 +159,7 @@ def followed(events: Iterator[Event], role: Role) -> FitResult:
 
 def write_index(out: Path) -> None:
     """Name the model with the larger mean gain as the default."""
-    cards = {role: load_card(out / role)[0] for role in NETWORKS if (out / role).is_dir()}
+    cards = {role: load_card(out / role)[0] for role in RECIPES if (out / role).is_dir()}
     means = {role: float(np.mean(list(card.scores.values()))) for role, card in cards.items()}
     default = "student" if "student" in cards else "prior"  # several times faster
     reason = f"{default}: {means[default]:+.2f} dB over linear on the rows kept back, all gaps."
@@ -160,9 +173,9 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="folder with fib25/ in it")
     parser.add_argument("out", type=Path, help="folder for the models")
     parser.add_argument("--samples", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--steps", type=int, default=6000, help="of each role")
+    parser.add_argument("--steps", type=int, help="of each role; default: its recipe")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--roles", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
+    parser.add_argument("--roles", nargs="+", choices=list(RECIPES), default=list(RECIPES))
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(arguments.threads)
