@@ -46,6 +46,15 @@ def test_half_widths_never_fall_as_a_feature_rises() -> None:
         assert np.all(np.diff(shape.half_width(rising)) >= 0)
 
 
+def test_a_free_curve_may_fall() -> None:
+    features, errors = sample(0)
+    turned = {**features, "steep": 1 / features["steep"]}
+    _, stiff = fit_interval_shape(turned, errors).curves["steep"]
+    _, free = fit_interval_shape(turned, errors, free={"steep"}).curves["steep"]
+    assert stiff[-1] == pytest.approx(0, abs=0.05)
+    assert free[-1] < -1
+
+
 def test_what_tells_nothing_is_left_flat() -> None:
     curves = fit_interval_shape(*sample(0)).curves
     rise = {name: heights[-1] for name, (_, heights) in curves.items()}

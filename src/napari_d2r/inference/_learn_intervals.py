@@ -68,7 +68,7 @@ def learn_uncertainty(
                 for name, values in features.items():
                     values.append(np.broadcast_to(found[name], error.shape)[chosen])
         joined = {name: np.concatenate(values) for name, values in features.items()}
-        return fit_interval_shape(joined, np.concatenate(errors), level)
+        return fit_interval_shape(joined, np.concatenate(errors), level, free={"gap"})
 
     return UncertaintyCard(
         model=shape(predictor, FEATURES),

@@ -4,7 +4,9 @@ The half-width of an interval is a quantile of the absolute error, given what ca
 a voxel (how far it is from a measured slice, how steep the image is there, ...). Quantiles
 commute with monotone functions, so the logarithm is modelled::
 
-    log(w + c) = a + sum over features k of f_k(log(x_k + c)),   f_k rising, piecewise linear
+    log(w + c) = a + sum over features k of f_k(log(x_k + c)),   f_k piecewise linear
+
+and rising, but for those that are said to be free.
 
 Each f_k is a short table that anyone can read or plot. Fitting minimises the mean pinball
 loss rho(t) = t (level - [t < 0]) of t = log(error + c) - log(w + c) (Koenker and Bassett,
@@ -13,7 +15,7 @@ Econometrica 1978), smoothed at its corner, which is convex in the tables.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +49,7 @@ class IntervalShape:
         a, the logarithm of the half-width where every feature is at its first knot.
     curves
         By feature: knots (rising logarithms of the feature), and the height of f_k at each,
-        which starts at 0 and never falls. It is constant beyond the ends.
+        which starts at 0. It is constant beyond the ends.
     """
 
     level: float
@@ -70,7 +72,10 @@ class IntervalShape:
 
 
 def fit_interval_shape(
-    features: Features, errors: NDArray[Any], level: float = 0.9
+    features: Features,
+    errors: NDArray[Any],
+    level: float = 0.9,
+    free: Collection[str] = (),
 ) -> IntervalShape:
     """Learn how wide intervals must be, where the truth is known.
 
@@ -82,6 +87,8 @@ def fit_interval_shape(
         (N,) absolute errors in unit intensity.
     level
         Share of the errors that should lie within, between 0 and 1.
+    free
+        Features whose curve may fall as well as rise.
 
     Raises
     ------
@@ -104,7 +111,8 @@ def fit_interval_shape(
         return float(mean + _RIDGE * np.square(weights[1:]).sum()), gradient
 
     start = np.append(np.quantile(target, level), np.zeros(ramps.shape[1]))
-    bounds = [(None, None), *[(0, None)] * ramps.shape[1]]
+    lowest = [None if name in free else 0 for name in knots for _ in range(_NUM_KNOTS - 1)]
+    bounds = [(None, None), *((low, None) for low in lowest)]
     weights = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
     curves, used = {}, 1
     for name, places in knots.items():

@@ -23,7 +23,7 @@ from napari_d2r.volumes import centred_box
 __all__ = ["half_width_plan"]
 
 # Left-out slices that the scale is taken from: a steady quantile, in seconds.
-_MOST = (49, 192, 192)
+_MOST = (49, 256, 256)
 
 
 def half_width_plan(
