@@ -178,6 +178,8 @@ class LateralPredictor:
         depths = self._depths_of_all_gaps(request, slices)
         log2_gap = torch.tensor(request.log2_gap).to(slices)
         at_once = max(1, pixels_at_once(slices.device) // slices[0].numel())
+        if slices.device.type == "cpu":  # a part for every core
+            at_once = min(at_once, -(-len(slices) // torch.get_num_threads()))
 
         def fill(rows: Tensor) -> Tensor:
             stop_if_asked(cancel)
