@@ -55,7 +55,7 @@ def test_what_ships_is_small_and_says_what_it_is() -> None:
     assert set(index.models) == set(ROLES)
     for role in ROLES:
         card = load_model(bundled_model(role)).card
-        assert (card.role, card.provisional, card.gap_range) == (role, True, (2, 12))
+        assert (card.role, card.gap_range) == (role, (2, 12))
         assert "FIB-25" in card.title
         assert "CC BY 3.0" in card.attribution
         assert card.licence
@@ -85,7 +85,6 @@ def test_the_list_leaves_out_what_is_damaged_and_says_why(
     assert (ours.origin, ours.path) == ("bundled", bundled_model())
     assert (mine.origin, mine.name, mine.path) == ("trained", "my model", trained)
     assert mine.card == load_card(trained)[0]
-    assert not mine.card.provisional
     assert "is damaged or foreign" in caplog.text
     assert "There is no model folder" in caplog.text
 

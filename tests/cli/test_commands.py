@@ -101,7 +101,7 @@ def test_without_a_model_the_bundled_one_is_used(
     command = ("super-resolve", phantom_files[0], tmp_path / "out.tif", "--dry-run")
     told = run(*command)
     assert told.code == 0
-    assert "bundled, provisional model" in told.out
+    assert "the bundled model" in told.out
     assert run(*command, "--model", "bundled").out == told.out
     assert "student" in run(*command, "--model", "bundled/student").out
 

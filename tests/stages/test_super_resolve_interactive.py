@@ -44,12 +44,12 @@ class Cramped:
         return self.predictor.predict(slab, request, cancel)
 
 
-def test_without_a_model_the_bundled_one_is_used_and_said_to_be_provisional(
+def test_without_a_model_the_bundled_one_is_used_(
     stack: Volume, tmp_path: Path
 ) -> None:
     job = SuperResolveJob(device="cpu")
     plan = resolve_super_resolve(job, stack, tmp_path / "out.ome.zarr")
-    assert "bundled, provisional model learned from FIB-25" in plan.lines()[2]
+    assert "the bundled model learned from FIB-25" in plan.lines()[2]
     list(run_super_resolve(plan))
     written = zarr.open_group(tmp_path / "out.ome.zarr").attrs["napari_d2r"]
     assert written["weights_sha256"] == load_model(bundled_model()).card.weights_sha256

@@ -83,7 +83,6 @@ class ModelCard(FrozenModel):
 
     format_version: Literal[1] = 1
     title: str = Field("", description="What a list calls the model; empty: its folder's name.")
-    provisional: bool = Field(False, description="Stands in for a better model to come.")
     architecture: str
     options: dict[str, Any]
     role: Literal["prior", "student"]

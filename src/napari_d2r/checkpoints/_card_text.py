@@ -26,7 +26,7 @@ SECTIONS = (
 _TEMPLATE = """\
 # {title}
 
-Fills in the missing slices of a volume microscopy stack; learned from {trained_on}.{provisional}
+Fills in the missing slices of a volume microscopy stack; learned from {trained_on}.
 
 ## Model Details
 
@@ -178,7 +178,6 @@ def _words(card: ModelCard) -> dict[str, str]:
     return {
         "title": f"{card.title}: {card.role}" if card.title else f"{card.role}, {card.trained_on}",
         "trained_on": card.trained_on,
-        "provisional": " Provisional: it stands in for a better one." if card.provisional else "",
         "developer": "the napari-d2r developers" if card.trained_by is None else "its user",
         "architecture": card.architecture,
         "kind": _KINDS[card.role],

@@ -22,7 +22,7 @@ from napari_d2r.jobs import FrozenModel
 
 BUNDLED = "bundled"
 HOME_VARIABLE = "NAPARI_D2R_HOME"
-_FOLDER, _KNOWN, _IMPORTED = "fib25-provisional", "models.json", "models"
+_FOLDER, _KNOWN, _IMPORTED = "fib25", "models.json", "models"
 
 Origin = Literal["bundled", "imported", "trained"]
 logger = logging.getLogger(__name__)

@@ -37,7 +37,6 @@ class Provenance(FrozenModel):
     weights_sha256: str = ""
     trained_on: str = ""
     attribution: str = ""
-    provisional: bool = False
     is_sample: bool = Field(False, description="One of many that a diffusion model may draw.")
     device: str
     engine: str = Field("torch", description="What ran the model on it.")

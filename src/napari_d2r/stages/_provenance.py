@@ -45,6 +45,5 @@ def _of_model(plan: SuperResolvePlan) -> dict[str, Any]:
         "weights_sha256": card.weights_sha256,
         "trained_on": card.trained_on,
         "attribution": card.attribution,
-        "provisional": card.provisional,
         "is_sample": card.sampler is not None,
     }

@@ -275,8 +275,7 @@ def _in_words(model: Model) -> str:
     card = model.card
     if not is_bundled(model.path):
         return card.summary
-    kind = "bundled, provisional" if card.provisional else "bundled"
-    return f"the {kind} model learned from {card.trained_on} ({card.summary})"
+    return f"the bundled model learned from {card.trained_on} ({card.summary})"
 
 
 def _store_of(output: Path) -> Path:

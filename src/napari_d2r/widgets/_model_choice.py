@@ -165,12 +165,9 @@ def _entry(found: Any) -> dict[str, Any]:
     is_bundled = found.origin == "bundled"
     low, high = card.gap_range
     gaps = f"slices {low:g} to {high:g} pixels apart" if high > low else f"a gap of {low:g} pixels"
-    provisional = (
-        "Provisional: a small model that stands in for a better one. " if (card.provisional) else ""
-    )
     return {
         "name": found.name,
         "fields": {} if is_bundled else {"model": found.path},
         "sha": card.weights_sha256,
-        "note": f"{provisional}Learned from {card.trained_on}, for {gaps}.",
+        "note": f"Learned from {card.trained_on}, for {gaps}.",
     }

@@ -132,8 +132,6 @@ def plan_lines(planned: Planned) -> list[str]:
     plan = planned.plan
     shape = " × ".join(map(str, plan.output_shape))
     how = planned.wish.model_title
-    if plan.model is not None and plan.model.card.provisional and "provisional" not in how:
-        how += " (provisional)"
     bits = "" if plan.engine == "torch" else ", in eight bits"
     num_bytes = plan.num_bytes * (2 if planned.tiff else 1)
     lines = [

@@ -56,10 +56,9 @@ def _how(about: Provenance) -> str:
         if about.is_sample
         else "are predictions of a neural network"
     )
-    provisional = "provisional " if about.provisional else ""
     origin = about.attribution or f"Trained on {about.trained_on}"
     return (
-        f"Slices between the measured ones {kind} of the D2R family ({_D2R}): the {provisional}"
+        f"Slices between the measured ones {kind} of the D2R family ({_D2R}): the "
         f"model “{about.model}” (architecture {about.architecture}, SHA-256 of its weights "
         f"{about.weights_sha256[:16]}), run on the device “{about.device}” by {about.engine}. "
         f"{origin.rstrip('.')}. Predictions are not measurements; linear interpolation of the same "
