@@ -98,7 +98,7 @@ def test_out_of_memory_goes_on_in_parts_and_says_so_once(
         events = list(run_super_resolve(plan))
         assert len(blocks(events)) == 2
         said = [event.message for event in events if isinstance(event, Warned)]
-        assert [("Memory ran out" in message) for message in said] == [True] * (name == "cramped")
+        assert sum("Memory ran out" in message for message in said) == (name == "cramped")
         results.append(level0(tmp_path / f"{name}.ome.zarr"))
     np.testing.assert_allclose(results[1], results[0], atol=0.5 / 255)
 
