@@ -132,7 +132,6 @@ def row(name: str, found: Judged, linear: Judged) -> list[str]:
         f"{found.width_at_level() / linear.width_at_level():.3f}",
         f"{whole:.1f} ({inserted:.1f})",
         f"{found.oracle():.1f}",
-        f"{-20 * np.log10(np.sqrt(np.mean(np.square(found.error)))):.2f}",
     ]
 
 
@@ -172,11 +171,10 @@ def main() -> None:
             "hold, %",
             "by depth",
             "by gradient decile",
-            "mean half-width, of 255",
-            "at equal coverage, against linear",
+            "mean half-width",
+            "width at equal coverage, against linear",
             "squared error in the widest 10 %",
-            "if errors around were known",
-            "PSNR, dB",
+            "the same, were errors around known",
         ],
         rows,
     )

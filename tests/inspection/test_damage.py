@@ -55,6 +55,11 @@ def test_of_two_that_are_the_same_either_may_be_the_copy(slices: np.ndarray) -> 
     assert gaps(spoilt) == (3, 4, 5)
 
 
+def test_a_stack_that_stands_twice_in_the_file_is_sound(slices: np.ndarray) -> None:
+    twice = np.concatenate([slices, slices])
+    assert set(gaps(twice)) <= {19}  # where one ends and the other begins
+
+
 def test_ends_of_the_stack_and_findings_of_no_slice() -> None:
     findings = [Finding("empty", "warning", "", (0, 9)), Finding("voxel-size", "warning", "")]
     assert damaged_gaps(findings, 10) == (0, 8)

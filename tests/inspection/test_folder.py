@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from time import perf_counter
 
 import numpy as np
@@ -71,7 +72,10 @@ def test_every_trap_of_500_real_slices(make_nasty_folder, data_dir, tmp_path):
     start = perf_counter()
     inspection = finished(inspect_stream(folder))
     assert perf_counter() - start < 60  # 4 s on an idle core
-    require_every_trap(inspection, (288, 267))
+    (seam,) = (one for one in inspection.findings if one.kind == "unlike")
+    assert seam.slices == (248, 249)  # where one sample ends and the other begins
+    rest = tuple(one for one in inspection.findings if one is not seam)
+    require_every_trap(replace(inspection, findings=rest), (288, 267))
 
 
 def test_traps_inside_the_stack(tissue, tmp_path):

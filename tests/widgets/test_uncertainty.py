@@ -17,12 +17,22 @@ pytestmark = pytest.mark.usefixtures("no_threads_left")
 
 
 def test_a_second_layer_lies_on_the_result(
-    viewer: Any, widget: Any, run: Any, choose_model: Any, result: Any, tmp_path: Path
+    viewer: Any,
+    widget: Any,
+    ready: Any,
+    qtbot: Any,
+    choose_model: Any,
+    result: Any,
+    tmp_path: Path,
 ) -> None:
     choose_model(widget, "Linear")
     widget.form.uncertainty.setChecked(True)
     widget.form.save_to.setText(str(tmp_path / "out.tif"))
-    assert "Finished" in run(widget)
+    widget.form.save_to.editingFinished.emit()
+    ready(widget)
+    widget.view.run.click()
+    qtbot.waitUntil(lambda: not widget._run.is_running, timeout=20000)
+    assert "Finished" in widget.view.status.text()
 
     made = result()
     (beside,) = (one for one in viewer.layers if one.name.endswith("uncertainty"))

@@ -42,7 +42,7 @@ from napari_d2r.volumes import (
 )
 
 TIFF_SUFFIXES, ZARR_SUFFIX = (".tif", ".tiff"), ".zarr"
-_TIMES_AS_LONG = 4  # with uncertainty: the result, two opinions, and what is made of them
+_TIMES_AS_LONG = 5  # with uncertainty: the result, two opinions, and what is made of them
 _BASE_BYTES = 700_000_000  # Python, torch, and the pixels whose activations are held at once
 # By model, gap, device and threads: a form plans anew at every change.
 _known_rates: dict[tuple[object, ...], float] = {}
