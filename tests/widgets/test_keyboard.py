@@ -23,10 +23,14 @@ _CTRL_SHIFT = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftMod
 class Keyboard:
     """Presses keys where the focus is, as a person without a mouse does."""
 
-    def __init__(self, window: QWidget, qtbot: Any) -> None:
-        self._window, self._qtbot = window, qtbot
-        window.activateWindow()
-        qtbot.waitUntil(window.isActiveWindow, timeout=30_000)
+    def __init__(self, viewer: Any, qtbot: Any) -> None:
+        self._viewer, self._qtbot = viewer, qtbot
+        self._window.activateWindow()
+        qtbot.waitUntil(self._window.isActiveWindow, timeout=30_000)
+
+    @property
+    def _window(self) -> Any:
+        return self._viewer.window._qt_window  # not kept: a window must go when it is closed
 
     @property
     def focus(self) -> QWidget:
@@ -65,7 +69,7 @@ def keyboard(viewer: Any, qtbot: Any) -> Iterator[Keyboard]:
     """A keyboard on the viewer; file dialogs are Qt's, into which a test can type."""
     attribute = Qt.ApplicationAttribute.AA_DontUseNativeDialogs
     QApplication.setAttribute(attribute, True)
-    yield Keyboard(viewer.window._qt_window, qtbot)
+    yield Keyboard(viewer, qtbot)
     QApplication.setAttribute(attribute, False)
 
 
