@@ -254,7 +254,8 @@ def test_tiles_do_not_show(
     volume = Volume((wide.read() / 255).astype(np.float32), ANISOTROPIC, "wide")
     tiled, whole = (
         run(
-            SuperResolveJob(model=tmp_path / "model", device="cpu", shard=edge),
+            # Eight bits round, and what is rounded may differ by a step where a halo ends.
+            SuperResolveJob(model=tmp_path / "model", device="cpu", shard=edge, engine="torch"),
             volume,
             tmp_path / f"{edge}.ome.zarr",
         )

@@ -89,7 +89,7 @@ def add_stack(viewer: Any, stack: Volume) -> Callable[..., Any]:
 def no_threads_left() -> Iterator[None]:
     """Fails when a job's thread outlives its test."""
     yield
-    until = time.monotonic() + 5  # plans and looks that nobody waits for end by themselves
+    until = time.monotonic() + 20  # plans and looks that nobody waits for end by themselves
     while left := [t.name for t in threading.enumerate() if t.name == "napari-d2r"]:
         assert time.monotonic() < until, left
         time.sleep(0.02)
