@@ -44,9 +44,7 @@ class Cramped:
         return self.predictor.predict(slab, request, cancel)
 
 
-def test_without_a_model_the_bundled_one_is_used_(
-    stack: Volume, tmp_path: Path
-) -> None:
+def test_without_a_model_the_bundled_one_is_used(stack: Volume, tmp_path: Path) -> None:
     job = SuperResolveJob(device="cpu")
     plan = resolve_super_resolve(job, stack, tmp_path / "out.ome.zarr")
     assert "the bundled model learned from FIB-25" in plan.lines()[2]

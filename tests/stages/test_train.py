@@ -84,8 +84,10 @@ def test_a_training_leaves_models_with_cards_and_nothing_else(
         "job.yaml",
         "models.json",
         "prior/card.json",
+        "prior/card.md",
         "prior/weights.safetensors",
         "student/card.json",
+        "student/card.md",
         "student/weights.safetensors",
     ]
     assert TrainJob.from_yaml((folder / "job.yaml").read_text("utf-8")) == tiny_job

@@ -13,7 +13,7 @@ from napari_d2r.jobs import CancelToken, Outcome
 
 def add_demo(add: AddParser) -> None:
     """Declare the command."""
-    parser = add("demo", help="make a sample, adapt the bundled model, super-resolve, evaluate, draw; offline")
+    parser = add("demo", help="sample, training, super-resolution, evaluation and figure; offline")
     parser.add_argument("--out", type=Path, default=Path("d2r-demo"), help="folder for all of it")
     parser.add_argument(
         "--max-minutes", type=positive, default=1.0, help="time for adapting (default: 1)"
