@@ -21,8 +21,8 @@ from napari_d2r.inference import (
     EightBits,
     GapRequest,
     LateralPredictor,
-    NotInEightBits,
     NotServed,
+    NoVariant,
     SequencePredictor,
     _eight_bits,
     in_eight_bits,
@@ -149,7 +149,7 @@ def test_too_large_a_loss_is_refused_in_words(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(_eight_bits, "MAX_LOSS_DB", -10.0)
-    with pytest.raises(NotInEightBits, match=r"would lose .* dB on this stack"):
+    with pytest.raises(NoVariant, match=r"would lose .* dB on this stack"):
         prepared(full, slabs, cache)
 
 
@@ -157,7 +157,7 @@ def test_too_large_a_loss_is_refused_in_words(
 def test_two_slices_cannot_tell_what_it_costs(
     full: SequencePredictor, slabs: list[Tensor], cache: Path
 ) -> None:
-    with pytest.raises(NotInEightBits, match="cannot be told"):
+    with pytest.raises(NoVariant, match="cannot be told"):
         prepared(full, [slab[:2] for slab in slabs], cache)
 
 
@@ -172,7 +172,7 @@ def test_whatever_fails_is_told_in_words(
         raise RuntimeError("no such kernel")
 
     monkeypatch.setattr(_eight_bits, "save_graph", fail)
-    with pytest.raises(NotInEightBits, match=r"could not be prepared.*no such kernel"):
+    with pytest.raises(NoVariant, match=r"could not be prepared.*no such kernel"):
         prepared(full, slabs, tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from napari_d2r.jobs import OptimizerSettings, PriorSettings, StudentSettings
 from napari_d2r.models import build_network
 from napari_d2r.training import BlockTask, DiffusionTask, LateralTask, SequenceTask, fit
-from napari_d2r.training._tasks import held_out_slices, leave_one_out_sequences, noise_sigma
+from napari_d2r.training._tasks import held_out_slices, leave_one_out_sequences
 
 SMALL = {"widths": [8, 12], "blocks": [1, 1]}
 TINY_BLOCKS = {"factor": 4, "widths": [6, 8, 8]}
@@ -119,15 +119,6 @@ def test_a_measured_slice_is_left_out_across_a_doubled_gap():
     assert batch.depths.tolist() == [[0.5]] * 3
     assert batch.log2_gap.tolist() == [3.0] * 3
     assert leave_one_out_sequences(measured[:6], 4) is None
-
-
-@pytest.mark.parametrize("sigma", [0.0, 0.02, 0.1])
-def test_noise_is_measured_beneath_structure(sigma):
-    torch.manual_seed(0)
-    stack = patterned()
-    slow = torch.nn.functional.interpolate(stack[:, None], scale_factor=4, mode="bicubic")[:, 0]
-    noisy = slow + sigma * torch.randn(slow.shape)
-    assert noise_sigma(noisy) == pytest.approx(sigma, rel=0.05, abs=4e-3)
 
 
 @pytest.mark.parametrize("num_slices", [4, 5])

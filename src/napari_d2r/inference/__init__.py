@@ -5,7 +5,6 @@ from napari_d2r.inference._device import faster_types, synchronize
 from napari_d2r.inference._diffusion import DiffusionPredictor
 from napari_d2r.inference._eight_bits import (
     EightBits,
-    NotInEightBits,
     NotServed,
     in_eight_bits,
     sample_slabs,
@@ -53,7 +52,6 @@ __all__ = [
     "IntervalPredictor",
     "LateralPredictor",
     "NoVariant",
-    "NotInEightBits",
     "NotServed",
     "SequencePredictor",
     "ShardPlan",

@@ -34,6 +34,7 @@ from napari_d2r.inference._openvino import (
     save_graph,
 )
 from napari_d2r.inference._predictors import AxialPredictor, SequencePredictor
+from napari_d2r.inference._variants import NoVariant
 from napari_d2r.jobs import FrozenModel
 from napari_d2r.volumes import IntensityRange, Volume, require_finite
 
@@ -42,11 +43,7 @@ _NUM_SLABS, _SLAB = 8, (5, 96, 96)
 _NUM_SLICES = 4  # that a network of this contract sees at once
 
 
-class NotInEightBits(Exception):
-    """Torch does the work; the message says why, for the reader of a plan."""
-
-
-class NotServed(NotInEightBits):
+class NotServed(NoVariant):
     """The extra is missing, or this processor or network is not one it serves."""
 
 
@@ -128,17 +125,17 @@ def in_eight_bits(
         Where the extra, the network or the device does not allow it.
     InputError
         Where the stack cannot be read, or holds NaN or infinite voxels.
-    NotInEightBits
+    NoVariant
         Where it loses more than `MAX_LOSS_DB`, or fails.
     """
     sequence, library = _require_support(full)
     pieces = slabs()
     try:
         return _prepare(sequence, pieces, gap, weights_sha256, cache, library)
-    except NotInEightBits:
+    except NoVariant:
         raise
     except Exception as error:  # whatever it is, torch can do the same work
-        raise NotInEightBits(
+        raise NoVariant(
             f"Eight-bit arithmetic could not be prepared, so the model runs in full precision: "
             f"{explain(error)}"
         ) from error
@@ -210,7 +207,7 @@ def _prepare(
     else:
         fast = predictor(known.ranges)
     if not known.loss_db <= MAX_LOSS_DB:
-        raise NotInEightBits(
+        raise NoVariant(
             f"Eight-bit arithmetic would lose {known.loss_db:.2f} dB on this stack, so the model "
             "runs in full precision."
         )
@@ -229,7 +226,7 @@ def _loss_db(
         for predictor in (fast, full)
     ]
     if not errors[1] > 0:
-        raise NotInEightBits(
+        raise NoVariant(
             "What eight-bit arithmetic costs cannot be told on this stack, so the model runs in "
             "full precision."
         )

@@ -23,16 +23,15 @@ def share_out(
     work: Callable[[_T], Tensor],
     items: Sequence[_T],
     device: torch.device,
-    most: int = MOST_WORKERS,
 ) -> list[Tensor]:
     """What ``work`` makes of every item, in order, without gradients.
 
-    On the CPU by as many threads as torch is allowed, up to ``most``, which share torch's
+    On the CPU by as many threads as torch is allowed, up to `MOST_WORKERS`, which share torch's
     threads between them; on other devices one after the other. The first exception
     is raised once the pieces in work are done; no further ones are begun.
     """
     threads = torch.get_num_threads()
-    workers = min(len(items), threads, most)
+    workers = min(len(items), threads, MOST_WORKERS)
     if device.type != "cpu" or workers < 2:
         return [_without_gradients(work, item) for item in items]
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_d2r.errors import InputError
+from napari_d2r.metrics import noise_sigma
 from napari_d2r.volumes import IntensityRange, Volume, centred_box
 
 __all__ = ["MIN_EDGE", "PERIODS", "PROBABILITIES", "Look", "decibels", "look_at"]
@@ -21,8 +22,6 @@ PERIODS = tuple(float(p) for p in np.round(1 / np.sqrt(_BAND_EDGES[:-1] * _BAND_
 
 _NUM_SLICES, _EDGE = 6, 384
 MIN_EDGE = 5  # of what the filter for noise can be laid over
-_MEDIAN_OF_NORMAL = 0.6745  # median of the absolute value of a standard normal variable
-_LAPLACIANS_GAIN = 6.0  # norm of the filter below: white noise comes out 6 times as strong
 _FAINTEST = 1e-12
 
 
@@ -70,7 +69,7 @@ def look_at(volume: Volume, intensity: IntensityRange | None = None) -> Look:
     planes = [plane for plane in planes if plane.min() != plane.max()] or planes
     return Look(
         np.stack([np.quantile(plane, PROBABILITIES) for plane in planes]),
-        np.array([_noise_sigma(plane) for plane in planes]),
+        np.array([noise_sigma(plane) for plane in planes]),
         np.stack([_power(plane) for plane in planes]),
     )
 
@@ -79,15 +78,6 @@ def decibels(power: NDArray[np.float64]) -> NDArray[np.float64]:
     """Ten times the decimal logarithm; an empty slice has -120 dB."""
     result: NDArray[np.float64] = 10 * np.log10(np.maximum(power, _FAINTEST))
     return result
-
-
-def _noise_sigma(plane: NDArray[np.float32]) -> float:
-    """Robust to structure: the median response to the difference of two Laplacians.
-
-    Immerkaer, Computer Vision and Image Understanding 64 (1996).
-    """
-    response = np.diff(np.diff(plane, n=2, axis=0), n=2, axis=1)
-    return float(np.median(np.abs(response))) / _MEDIAN_OF_NORMAL / _LAPLACIANS_GAIN
 
 
 def _power(plane: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -21,6 +21,7 @@ from napari_d2r.metrics._leave_one_out import (
     gain_over_linear,
     linear_between_neighbours,
 )
+from napari_d2r.metrics._noise import noise_sigma
 from napari_d2r.metrics._pixelwise import (
     PLANES,
     Plane,
@@ -52,6 +53,7 @@ __all__ = [
     "gain_over_linear",
     "interval_scale",
     "linear_between_neighbours",
+    "noise_sigma",
     "peak_signal_noise_ratio",
     "resolution_curve_steps",
     "resolution_curves",

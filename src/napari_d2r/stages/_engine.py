@@ -6,7 +6,6 @@ from napari_d2r.checkpoints import Model, home_folder
 from napari_d2r.errors import InputError
 from napari_d2r.inference import (
     AxialPredictor,
-    NotInEightBits,
     NotServed,
     NoVariant,
     in_eight_bits,
@@ -66,7 +65,7 @@ def resolve_engine(
         if wanted == "int8":
             raise InputError(str(reason)) from reason
         return predictor, TORCH, ()
-    except NotInEightBits as reason:
+    except NoVariant as reason:
         return predictor, TORCH, (str(reason),)
     return found.predictor, found.name, ()
 

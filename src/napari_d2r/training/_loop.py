@@ -251,7 +251,9 @@ def make_optimizer(
 def is_bf16_fast(device: torch.device) -> bool:
     """Whether the device has instructions for bf16; a CPU without them is hundreds of times slower.
 
-    Weights, their average and the optimiser stay in float32.
+    Asked of the device and not measured, as inference does: a training that is resumed must
+    go on in the same type, however busy the machine. Weights, their average and the optimiser
+    stay in float32.
     """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())

@@ -10,9 +10,9 @@ import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from napari_d2r.jobs import PriorSettings, StudentSettings
+from napari_d2r.metrics import noise_sigma
 from napari_d2r.models import linear_base, linear_rows
 from napari_d2r.training._batches import (
     GapMix,
@@ -172,7 +172,8 @@ def kept_back(pseudo_hr: Tensor, gap: int) -> tuple[Tensor, Tensor]:
 def input_noise(pseudo_hr: Tensor, measured: Tensor, settings: StudentSettings) -> MeasurementNoise:
     """The noise that inputs drawn from the pseudo-HR volume lack."""
     k = (len(pseudo_hr) - 1) // (len(measured) - 1)
-    return MeasurementNoise(settings.input_noise * noise_sigma(measured), k)
+    sample = measured[:: max(1, len(measured) // 8), :512, :512]
+    return MeasurementNoise(settings.input_noise * noise_sigma(sample.cpu().numpy()), k)
 
 
 def held_out_slices(count: int) -> list[int]:
@@ -202,18 +203,6 @@ def leave_one_out_sequences(measured: Tensor, factor: float) -> SequenceBatch | 
     depths = torch.full((len(middles), 1), 0.5).to(measured)
     log2_gap = torch.full((len(middles),), math.log2(2 * factor)).to(measured)
     return SequenceBatch(slices, measured[middles][:, None], depths, log2_gap)
-
-
-def noise_sigma(stack: Tensor) -> float:
-    """Standard deviation of white noise in XY slices, robust to structure.
-
-    Median absolute response to the difference of two Laplacians (Immerkaer 1996).
-    """
-    second = torch.tensor([1.0, -2.0, 1.0]).to(stack)
-    mask = (second[:, None] * second)[None, None]
-    sample = stack[:: max(1, len(stack) // 8), :512, :512]
-    response = functional.conv2d(sample[:, None], mask).abs()
-    return float(response.median()) / 0.6745 / 6.0
 
 
 def mean_square(a: Tensor, b: Tensor) -> float:
