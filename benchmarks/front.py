@@ -46,6 +46,7 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "small, 16-32-48": ("aenet-fast", {"widths": (16, 32, 48), "blocks": (1, 1, 1)}),
     "small, 32-64-96": ("aenet-fast", {"widths": (32, 64, 96), "blocks": (1, 1, 2)}),
     "small, 48-96-128": ("aenet-fast", {"widths": (48, 96, 128), "blocks": (1, 1, 2)}),
+    "small, 48-96-128, AdamW": ("aenet-fast", {"widths": (48, 96, 128), "blocks": (1, 1, 2)}),
     "small, 48-96-160": ("aenet-fast", {"widths": (48, 96, 160), "blocks": (1, 2, 4)}),
     "small, 64-128-192": ("aenet-fast", {"widths": (64, 128, 192), "blocks": (1, 2, 3)}),
     "SRUNet": ("srunet", {"factor": R}),
@@ -65,7 +66,7 @@ def measured(name: str, minutes: float, truth: np.ndarray, other: torch.Tensor, 
     torch.manual_seed(0)
     network = build_network(architecture, options)
     settings = OptimizerSettings(
-        method="muon",
+        method="adamw" if name.endswith("AdamW") else "muon",
         learning_rate=1e-3,
         batch=SHARE_OF_BATCH.get(architecture, 16),
         ema_decay=0.998,

@@ -30,8 +30,8 @@ from napari_d2r.widgets._voxel_size_edit import VoxelSizeEdit
 
 # In this order; minutes are those of two CPU cores, measured in docs/benchmarks.md.
 PRESETS = {
-    "quick": "A plain network and its fast pupil. 15 minutes on two processor cores were worth "
-    "1.5 to 1.8 dB over linear interpolation on real EM.",
+    "quick": "A plain network and its fast pupil: 15 minutes on two processor cores. What it is "
+    "worth on your stack, the gain at the end will say.",
     "balanced": "Diffusion at a small size: half an hour on a processor, less on a GPU. Whether "
     "it beats quick on your stack, the gain at the end will say.",
     "paper": "The networks as published. Days on a GPU of 24 GB or more; not for a processor.",
