@@ -15,7 +15,7 @@ from napari_d2r.inference import (
     InterpolationPredictor,
     IntervalPredictor,
     calibrate,
-    fill_half_widths,
+    fill_shard,
     interval_features,
     log2_of,
     predictor_for,
@@ -50,7 +50,9 @@ def stack() -> Volume:
 
 def half_widths(stack: Volume, box: Box, made_by: AxialPredictor, intensity: IntensityRange):
     grid = AxialGrid(stack.shape[0], GAP)
-    return fill_half_widths(stack, grid, box, made_by, intensity, GAP, torch.device("cpu"))
+    return fill_shard(
+        stack, grid, box, made_by, intensity, GAP, torch.device("cpu"), half_widths=True
+    )
 
 
 @pytest.mark.parametrize("role", ["student", "prior"])

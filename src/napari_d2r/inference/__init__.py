@@ -33,7 +33,7 @@ from napari_d2r.inference._predictors import (
 )
 from napari_d2r.inference._slice import predict_slice
 from napari_d2r.inference._variants import NoVariant, in_half, require_sound
-from napari_d2r.inference._window import Box, fill_half_widths, fill_shard
+from napari_d2r.inference._window import Box, fill_shard
 from napari_d2r.inference._workers import share_out
 
 __all__ = [
@@ -58,7 +58,6 @@ __all__ = [
     "calibrate",
     "choose_shard",
     "faster_types",
-    "fill_half_widths",
     "fill_in_parts",
     "fill_shard",
     "in_eight_bits",

@@ -46,6 +46,8 @@ def fill_shard(
     gap: float,
     device: torch.device,
     cancel: CancelToken | None = None,
+    *,
+    half_widths: bool = False,
 ) -> NDArray[Any]:
     """The output voxels of ``box``, in the volume's dtype.
 
@@ -54,6 +56,9 @@ def fill_shard(
     many lateral voxels apart the measured slices are, which networks want to know; the
     output may be sampled finer or coarser than that.
 
+    With ``half_widths`` the predictor tells half-widths of intervals instead of intensities:
+    differences of grey levels, of which measured slices have none.
+
     Raises
     ------
     InputError
@@ -61,59 +66,18 @@ def fill_shard(
     Interrupted
         When ``cancel`` is set.
     """
-    measured, nearest = _measured(grid, box)
-    output = np.empty(box.shape, volume.dtype)
-    for m in np.flatnonzero(measured):
-        y, x = box.lateral
-        output[m] = volume.read(slice(nearest[m], nearest[m] + 1), y, x)[0]
-    if not measured.all():
-        filled = _between(volume, grid, box, predictor, intensity, gap, device, cancel)
-        output[~measured] = intensity.from_unit(filled, volume.dtype)
-    return output
-
-
-def fill_half_widths(
-    volume: Volume,
-    grid: AxialGrid,
-    box: Box,
-    predictor: AxialPredictor,
-    intensity: IntensityRange,
-    gap: float,
-    device: torch.device,
-    cancel: CancelToken | None = None,
-) -> NDArray[Any]:
-    """Half-widths of intervals beside `fill_shard`, in grey levels and the volume's dtype.
-
-    ``predictor`` tells half-widths instead of intensities. Measured slices have none: 0.
-    """
-    measured, _ = _measured(grid, box)
-    output = np.zeros(box.shape, volume.dtype)
-    if not measured.all():
-        widths = _between(volume, grid, box, predictor, intensity, gap, device, cancel)
-        output[~measured] = to_dtype(widths * np.float32(intensity.span), volume.dtype)
-    return output
-
-
-def _measured(grid: AxialGrid, box: Box) -> tuple[NDArray[np.bool_], NDArray[np.int_]]:
-    """Which output slices of a box are measured ones, and the measured slice nearest to each."""
     positions = grid.positions(box.start[0], box.stop[0])
     nearest = np.rint(positions).astype(int)
-    return positions == nearest, nearest
+    measured = positions == nearest
+    output = np.zeros(box.shape, volume.dtype)
+    if not half_widths:
+        for m in np.flatnonzero(measured):
+            y, x = box.lateral
+            output[m] = volume.read(slice(nearest[m], nearest[m] + 1), y, x)[0]
+    if measured.all():
+        return output
 
-
-def _between(
-    volume: Volume,
-    grid: AxialGrid,
-    box: Box,
-    predictor: AxialPredictor,
-    intensity: IntensityRange,
-    gap: float,
-    device: torch.device,
-    cancel: CancelToken | None,
-) -> NDArray[np.float32]:
-    """What a predictor makes of the slices of a box that were not measured, unit intensity."""
-    positions = grid.positions(box.start[0], box.stop[0])
-    positions = positions[positions != np.rint(positions)]
+    positions = positions[~measured]
     gaps = np.floor(positions).astype(int)
     first, last = int(gaps.min()), int(gaps.max())
     tile = with_halo(box, volume.shape, predictor.halo)
@@ -132,8 +96,13 @@ def _between(
         slice(want.start - have.start, want.stop - have.start)
         for want, have in zip(box.lateral, tile, strict=True)
     )
-    wanted: NDArray[np.float32] = filled[row, column][:, inner[0], inner[1]].float().cpu().numpy()
-    return wanted
+    wanted = filled[row, column][:, inner[0], inner[1]].float().cpu().numpy()
+    output[~measured] = (
+        to_dtype(wanted * np.float32(intensity.span), volume.dtype)
+        if half_widths
+        else intensity.from_unit(wanted, volume.dtype)
+    )
+    return output
 
 
 def with_halo(box: Box, shape: tuple[int, int, int], halo: Halo) -> tuple[slice, slice]:

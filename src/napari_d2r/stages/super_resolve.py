@@ -19,7 +19,6 @@ from napari_d2r.inference import (
     CHUNK,
     Box,
     Interrupted,
-    fill_half_widths,
     fill_in_parts,
     fill_shard,
 )
@@ -199,7 +198,13 @@ def _fill_beside(
     output = create(widths.store)
     try:
         outcome, _ = yield from _fill(
-            widths, output, fill_half_widths, cancel, began, None, is_shown=False
+            widths,
+            output,
+            partial(fill_shard, half_widths=True),
+            cancel,
+            began,
+            None,
+            is_shown=False,
         )
         if outcome is Outcome.COMPLETED:
             about = {"kind": "uncertainty", "level": card.model.level, "scale": scale}
