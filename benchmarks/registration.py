@@ -15,9 +15,8 @@ from _common import print_table, truth_and_stack
 from scipy.interpolate import make_interp_spline
 
 from napari_d2r.checkpoints import load_index, load_model
-from napari_d2r.inference import Box, InterpolationPredictor, fill_shard, predictor_for
+from napari_d2r.inference import Box, InterpolationPredictor, fill_shard, predictor_of
 from napari_d2r.metrics import axial_shift
-from napari_d2r.models import architecture_named
 from napari_d2r.volumes import AxialGrid, IntensityRange, Volume, VoxelSize
 
 FACTORS = (2, 2.727, 3, 4, 5, 8, 10, 12)
@@ -41,9 +40,7 @@ def main(models: str, name: str = "fib25/fib25_training_sample2") -> None:
     methods = {kind: InterpolationPredictor(kind) for kind in ("nearest", "linear", "cubic")}
     index = load_index(Path(models))
     for role in index.models if index else []:
-        model = load_model(Path(models) / role)
-        contract = architecture_named(model.card.architecture).contract
-        methods[role] = predictor_for(model.network, contract, sampler=model.card.sampler)
+        methods[role] = predictor_of(load_model(Path(models) / role))
     rows = []
     for r in FACTORS:
         stack = measured(truth, r)

@@ -15,6 +15,7 @@ from _trial import GAP, SCORES, filled, scores, trained
 
 from napari_d2r.inference import (
     AxialPredictor,
+    Feeding,
     InterpolationPredictor,
     SequencePredictor,
     predictor_for,
@@ -47,9 +48,8 @@ def main(
 
     def sampled(samples: int) -> AxialPredictor:
         sampler = SamplerSettings(samples=samples)
-        return predictor_for(
-            denoiser, "denoiser", prediction=balanced.prior.prediction, sampler=sampler
-        )
+        how = Feeding(prediction=balanced.prior.prediction, sampler=sampler)
+        return predictor_for(denoiser, "denoiser", how)
 
     student = quick.student
     steps = student.optimizer.model_copy(update={"max_steps": int(student_steps)})

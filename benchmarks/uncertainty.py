@@ -26,12 +26,11 @@ from napari_d2r.inference import (
     AxialPredictor,
     InterpolationPredictor,
     calibrate,
-    predictor_for,
+    predictor_of,
     seen_at_gap,
 )
 from napari_d2r.io import open_volume
 from napari_d2r.metrics import IntervalShape, coverage, share_removed
-from napari_d2r.models import architecture_named
 from napari_d2r.volumes import IntensityRange, centred_box
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
@@ -106,8 +105,7 @@ def compared(folder: Path, own: int, other: int) -> tuple[Judged, Judged]:
     """The model, and linear interpolation, on the sample that neither has seen."""
     model = load_model(folder)
     card: UncertaintyCard = model.card.uncertainty or learned(DATA, folder, [own])
-    contract = architecture_named(model.card.architecture).contract
-    method = predictor_for(model.network, contract, halo=model.card.halo)
+    method = predictor_of(model)
     stored = open_volume(DATA / "fib25" / f"fib25_training_sample{other}.tif")
     volume = torch.from_numpy(IntensityRange.of(stored).to_unit(stored.read()))
     num_gaps = (len(volume) - 1) // R

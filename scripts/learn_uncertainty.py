@@ -23,9 +23,8 @@ from napari_d2r.checkpoints import (
     load_model,
     save_card,
 )
-from napari_d2r.inference import learn_uncertainty, predictor_for
+from napari_d2r.inference import learn_uncertainty, predictor_of
 from napari_d2r.io import open_volume
-from napari_d2r.models import architecture_named
 from napari_d2r.volumes import IntensityRange
 
 HELD_OUT_ROWS, COLUMNS = 40, 160  # as in train_bundled.py; fewer columns are enough
@@ -41,12 +40,9 @@ def held_out(data: Path, sample: int) -> torch.Tensor:
 def learned(data: Path, folder: Path, samples: Sequence[int]) -> UncertaintyCard:
     """The shapes for the model in a folder."""
     model = load_model(folder)
-    predictor = predictor_for(
-        model.network, architecture_named(model.card.architecture).contract, halo=model.card.halo
-    )
     names = " and ".join(map(str, samples))
     return learn_uncertainty(
-        predictor,
+        predictor_of(model),
         [held_out(data, sample) for sample in samples],
         f"rows of FIB-25 training sample {names} that took no part in training",
     )

@@ -346,7 +346,10 @@ def test_too_little_memory(run: Any, here: Path) -> None:
         (("--set", "prior=[1"), "not valid YAML"),
         (("--set", "prior.network.architecture=resnet"), "no network 'resnet'"),
         (("--set", "prior.network.options={depth: 3}"), "no option 'depth'"),
-        (("--set", "prior.process=irsde"), "does not serve stage I by irsde; choose nafnet"),
+        (
+            ("--set", "prior.network.architecture=aenet"),
+            "does not serve stage I; choose",
+        ),
         (("--set", "student.network.architecture=lateral"), "choose aenet or aenet-fast"),
         (("--set", "student.network.options={depth: 3}"), "no option 'depth'"),
         (("--set", "max_minutes=null"), "would never end"),

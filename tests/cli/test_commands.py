@@ -172,7 +172,7 @@ def test_options_come_before_overrides_and_those_before_the_job(
     assert asked(*file, "--device", "auto").device == "auto"
     changed = asked(*file, "--factor", "3", "--max-minutes", "2", "--set", "student.crop=20")
     assert (changed.factor, changed.max_minutes, changed.student.crop) == (3, 2, 20)
-    assert asked("--preset", "balanced").prior.process == "irsde"
+    assert asked("--preset", "balanced").prior.network.architecture == "nafnet"
     assert asked().max_minutes == 15  # quick
 
 

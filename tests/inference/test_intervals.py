@@ -39,7 +39,7 @@ SHAPE = IntervalShape(
 def predictor(role: str) -> AxialPredictor:
     model = load_model(bundled_model(role))
     contract = architecture_named(model.card.architecture).contract
-    return predictor_for(model.network, contract, halo=None)
+    return predictor_for(model.network, contract)
 
 
 @pytest.fixture(scope="module")

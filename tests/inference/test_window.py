@@ -15,6 +15,7 @@ from napari_d2r.inference import (
     BlockPredictor,
     Box,
     DiffusionPredictor,
+    Feeding,
     InterpolationPredictor,
     Interrupted,
     LateralPredictor,
@@ -222,7 +223,7 @@ def test_every_contract_has_its_predictor(name, contract, kind):
     network = build_network(name, options.get(name, {"widths": [6, 8], "blocks": [1, 1]}))
     exact = predictor_for(network, contract)
     assert type(exact) is kind
-    shorter = predictor_for(network, contract, halo=HaloCard(slices=1, lateral=3))
+    shorter = predictor_for(network, contract, Feeding(halo=HaloCard(slices=1, lateral=3)))
     assert (shorter.halo.slices, shorter.halo.lateral) == (1, 3)
     assert shorter.halo.stride == exact.halo.stride
     assert shorter.halo.lateral < exact.halo.lateral

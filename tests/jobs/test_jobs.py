@@ -29,7 +29,8 @@ def test_a_preset_survives_yaml(name):
 
 def test_the_presets_differ_where_they_should():
     quick, balanced, paper = (load_preset(name) for name in ("quick", "balanced", "paper"))
-    assert (quick.prior.process, balanced.prior.process) == ("regression", "irsde")
+    networks = [job.prior.network.architecture for job in (quick, balanced, paper)]
+    assert networks == ["lateral", "nafnet", "nafnet"]
     assert paper.prior.prediction == "noise"
     assert paper.targets.sampler.steps == 100
     loss = paper.student.loss
@@ -61,7 +62,7 @@ def test_an_empty_file_is_the_default_job():
         ("max_minutes: soon", r"job\.yaml: max_minutes: .*number"),
         ("max_minutes: -1", r"job\.yaml: max_minutes: .*greater than 0"),
         ("factor: 1", r"job\.yaml: factor: .*greater than 1"),
-        ("prior: {process: magic}", r"job\.yaml: prior\.process: .*'regression' or 'irsde'"),
+        ("prior: {prediction: x1}", r"job\.yaml: prior\.prediction: .*'x0' or 'noise'"),
         ("targets: {sampler: {steps: 101}}", r"job\.yaml: targets\.sampler\.steps: .*100"),
         ("student: {network: {options: {}}}", r"student\.network\.architecture: .*required"),
         ("- a list", r"job\.yaml: the top level: .*dictionary"),

@@ -14,10 +14,9 @@ import torch
 from napari_d2r.checkpoints import load_model
 from napari_d2r.errors import InputError
 from napari_d2r.figures import draw_gain
-from napari_d2r.inference import leave_one_out, predictor_for
+from napari_d2r.inference import leave_one_out, predictor_of
 from napari_d2r.jobs import CancelToken, Finished, Outcome, Progress
 from napari_d2r.metrics import fourier_ring_correlation
-from napari_d2r.models import architecture_named
 from napari_d2r.stages import gain as gain_module
 from napari_d2r.stages.gain import GainReport, gain_stream
 from napari_d2r.volumes import IntensityRange, Volume, VoxelSize
@@ -32,9 +31,7 @@ def judge(stack: Volume, *arguments, **options) -> GainReport:
 def test_the_window_leaves_out_what_leave_one_out_does(stack, tiny_model, role) -> None:
     report = judge(stack, tiny_model / role, device="cpu")
     loaded = load_model(tiny_model / role)
-    predictor = predictor_for(
-        loaded.network, architecture_named(loaded.card.architecture).contract, halo=loaded.card.halo
-    )
+    predictor = predictor_of(loaded)
     unit = torch.from_numpy(IntensityRange.of(stack).to_unit(stack.read()))
     expected = leave_one_out(predictor, unit, 4)
     assert report.gain.slices == expected.slices == tuple(range(1, 8))

@@ -339,7 +339,6 @@ def test_a_diffusion_prior_says_that_its_result_is_a_sample(
     job = tiny_job.override(
         [
             "student=null",
-            "prior.process=irsde",
             f"prior.network={{architecture: nafnet, options: {nafnet}}}",
             "targets.sampler={solver: dpm++, steps: 2}",
         ]

@@ -29,6 +29,7 @@ from napari_d2r.jobs import (
 from napari_d2r.metrics import GainOverLinear
 from napari_d2r.stages import train as stage
 from napari_d2r.stages.train import resolve_train, run_train
+from napari_d2r.training import SequenceTask
 from napari_d2r.volumes import AxialGrid, Volume, VoxelSize, interpolate_axial
 
 ANISOTROPIC = VoxelSize(40, 10, 10)
@@ -36,7 +37,7 @@ NAFNET = (
     "{architecture: nafnet, options: "
     "{width: 8, encoder_blocks: [1], middle_blocks: 1, decoder_blocks: [1]}}"
 )
-DIFFUSION = ["prior.process=irsde", f"prior.network={NAFNET}"]
+DIFFUSION = [f"prior.network={NAFNET}"]
 
 
 def stream(
@@ -164,7 +165,7 @@ def test_every_combination_of_stages_runs(
     for role in roles:
         card, _ = load_card(tmp_path / "model" / role)
         assert card.trained_by == job
-        is_diffusion = role == "prior" and job.prior.process == "irsde"
+        is_diffusion = role == "prior" and job.prior.network.architecture == "nafnet"
         assert (card.sampler == job.targets.sampler) is is_diffusion
         if is_diffusion:
             assert card.prediction == job.prior.prediction
@@ -201,12 +202,12 @@ def test_the_student_learns_from_the_targets_asked_for(
     """In the pseudo-HR volume measured slice j stands at j k; what is between depends."""
     seen = []
 
-    class Spy(stage.SequenceTask):
+    class Spy(SequenceTask):
         def __init__(self, pseudo_hr: torch.Tensor, measured: torch.Tensor, *rest: Any) -> None:
             seen.append((pseudo_hr.numpy(), measured.numpy()))
             super().__init__(pseudo_hr, measured, *rest)
 
-    monkeypatch.setattr(stage, "SequenceTask", Spy)
+    monkeypatch.setattr(stage, "STUDENT_TASKS", {"sequence": Spy})
     job = tiny_job.override([f"targets={{kind: {kind}, factor: {k or 'null'}}}"])
     list(stream(job, small, tmp_path / "model"))
     [(pseudo_hr, measured)] = seen

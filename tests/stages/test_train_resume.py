@@ -29,7 +29,7 @@ NAFNET = (
     "{architecture: nafnet, options: "
     "{width: 8, encoder_blocks: [1], middle_blocks: 1, decoder_blocks: [1]}}"
 )
-DIFFUSION = ["prior.process=irsde", f"prior.network={NAFNET}"]
+DIFFUSION = [f"prior.network={NAFNET}"]
 
 
 def stream(

@@ -226,7 +226,7 @@ def lateral() -> tuple[nn.Module, Task, OptimizerSettings]:
 
 def diffusion() -> tuple[nn.Module, Task, OptimizerSettings]:
     settings = PriorSettings(
-        process="irsde", optimizer=optimizer(batch=2, learning_rate=0.01), num_gaps=3, columns=16
+        optimizer=optimizer(batch=2, learning_rate=0.01), num_gaps=3, columns=16
     )
     options = {"width": 4, "encoder_blocks": [1], "decoder_blocks": [1]}
     return (

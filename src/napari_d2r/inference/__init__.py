@@ -9,7 +9,7 @@ from napari_d2r.inference._eight_bits import (
     in_eight_bits,
     sample_slabs,
 )
-from napari_d2r.inference._factory import predictor_for
+from napari_d2r.inference._factory import PREDICTORS, Feeding, predictor_for, predictor_of
 from napari_d2r.inference._fallback import FallbackPredictor
 from napari_d2r.inference._intervals import (
     LINEAR_FEATURES,
@@ -39,12 +39,14 @@ from napari_d2r.inference._workers import share_out
 __all__ = [
     "CHUNK",
     "LINEAR_FEATURES",
+    "PREDICTORS",
     "AxialPredictor",
     "BlockPredictor",
     "Box",
     "DiffusionPredictor",
     "EightBits",
     "FallbackPredictor",
+    "Feeding",
     "GapRequest",
     "Halo",
     "InterpolationPredictor",
@@ -71,6 +73,7 @@ __all__ = [
     "measure_rate",
     "predict_slice",
     "predictor_for",
+    "predictor_of",
     "require_sound",
     "sample_slabs",
     "seen_at_gap",

@@ -1,34 +1,56 @@
-"""From a network to the predictor that feeds it."""
+"""From a network to the predictor that feeds it, by the contract of the network."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from torch import nn
 
-from napari_d2r.checkpoints import HaloCard
+from napari_d2r.checkpoints import HaloCard, Model
 from napari_d2r.inference._blocks import BlockPredictor
 from napari_d2r.inference._diffusion import DiffusionPredictor
 from napari_d2r.inference._predictors import AxialPredictor, LateralPredictor, SequencePredictor
 from napari_d2r.jobs import SamplerSettings
-from napari_d2r.models import Contract, SRUNet
+from napari_d2r.models import Contract, architecture_named
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feeding:
+    """What a predictor may want to know beside its network; defaults as in a model card."""
+
+    halo: HaloCard | None = None
+    prediction: Literal["x0", "noise"] = "x0"
+    sampler: SamplerSettings = field(default_factory=SamplerSettings)
+    seed: int = 0
+
+
+# One line per contract; a network is any of those that the registry gives that contract.
+PREDICTORS: Mapping[Contract, Callable[[Any, Feeding], AxialPredictor]] = {
+    "rows": lambda network, how: LateralPredictor(network, how.halo),
+    "sequence": lambda network, how: SequencePredictor(network, how.halo),
+    "blocks": lambda network, how: BlockPredictor(network, how.halo),
+    "denoiser": lambda network, how: DiffusionPredictor(
+        network, how.sampler, how.prediction, how.seed, how.halo
+    ),
+}
 
 
 def predictor_for(
-    network: nn.Module,
-    contract: Contract,
-    *,
-    halo: HaloCard | None = None,
-    prediction: Literal["x0", "noise"] = "x0",
-    sampler: SamplerSettings | None = None,
-    seed: int = 0,
+    network: nn.Module, contract: Contract, how: Feeding | None = None
 ) -> AxialPredictor:
     """The predictor that feeds a network as its contract says."""
-    if contract == "denoiser":
-        return DiffusionPredictor(network, sampler or SamplerSettings(), prediction, seed, halo)
-    if contract == "rows":
-        return LateralPredictor(network, halo)
-    if contract == "blocks":
-        assert isinstance(network, SRUNet)
-        return BlockPredictor(network, halo)
-    return SequencePredictor(network, halo)
+    return PREDICTORS[contract](network, how or Feeding())
+
+
+def predictor_of(model: Model, seed: int = 0) -> AxialPredictor:
+    """The predictor of a model as its card describes it."""
+    card = model.card
+    how = Feeding(
+        halo=card.halo,
+        prediction=card.prediction,
+        sampler=card.sampler or SamplerSettings(),
+        seed=seed,
+    )
+    return predictor_for(model.network, architecture_named(card.architecture).contract, how)

@@ -84,7 +84,6 @@ class SamplerSettings(FrozenModel):
 class PriorSettings(FrozenModel):
     """Stage I: a 2D network learns from XY slices with rows left out."""
 
-    process: Literal["regression", "irsde"] = Field("regression", title="Process")
     prediction: Literal["x0", "noise"] = Field(
         "x0",
         title="Prediction",

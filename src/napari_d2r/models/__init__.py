@@ -9,6 +9,7 @@ from napari_d2r.models._depth import (
 )
 from napari_d2r.models._registry import (
     ARCHITECTURES,
+    SAMPLED,
     Architecture,
     Contract,
     architecture_named,
@@ -23,6 +24,7 @@ from napari_d2r.models.srunet import SRUNet, SRUNetConfig
 
 __all__ = [
     "ARCHITECTURES",
+    "SAMPLED",
     "AENet",
     "AENetConfig",
     "AENetFast",

@@ -19,6 +19,8 @@ from napari_d2r.models.srunet import SRUNet, SRUNetConfig
 # rows: lateral slices on their own grid; sequence: four slices and a depth;
 # denoiser: a noisy lateral slice, its interpolation and a time; blocks: slices, at one factor.
 Contract = Literal["rows", "sequence", "denoiser", "blocks"]
+# Networks from whose noise a result is drawn, in many passes: a sample, not the likeliest value.
+SAMPLED: frozenset[Contract] = frozenset({"denoiser"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,12 +23,11 @@ from napari_d2r.inference import (
     ShardPlan,
     choose_shard,
     measure_rate,
-    predictor_for,
+    predictor_of,
 )
 from napari_d2r.inspection import Finding
 from napari_d2r.io import check_room, interrupted_shard, ome_zarr_num_bytes
 from napari_d2r.jobs import SuperResolveJob
-from napari_d2r.models import architecture_named
 from napari_d2r.stages._device import resolve_device
 from napari_d2r.stages._engine import TORCH, resolve_engine
 from napari_d2r.stages._uncertainty import beside, uncertainty_card
@@ -219,15 +218,7 @@ def _method(job: SuperResolveJob, device: torch.device) -> tuple[Model | None, A
     if job.method != "model":
         return None, InterpolationPredictor(job.method)
     model = load_model(model_folder(job.model), device)
-    predictor = predictor_for(
-        model.network,
-        architecture_named(model.card.architecture).contract,
-        halo=model.card.halo,
-        prediction=model.card.prediction,
-        sampler=model.card.sampler,
-        seed=job.seed,
-    )
-    return model, predictor
+    return model, predictor_of(model, job.seed)
 
 
 def _rate(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from napari_d2r.errors import InputError
 from napari_d2r.jobs import NetworkSettings, PriorSettings, StudentSettings, TrainJob
 from napari_d2r.models import ARCHITECTURES, Contract, architecture_named, build_network
 from napari_d2r.stages._device import resolve_device
+from napari_d2r.training import PRIOR_TASKS, STUDENT_TASKS
 from napari_d2r.volumes import MAX_FACTOR, Volume, centred_box, resolve_factor, resolve_gap
 
 WORK = "work"  # states, the pseudo-HR volume and new models, until all is done
@@ -81,8 +82,7 @@ def resolve_train(
     if job.prior is None and job.student is None:
         raise InputError("There is nothing to train: prior and student are both switched off.")
     if job.prior is not None:
-        contract: Contract = "denoiser" if job.prior.process == "irsde" else "rows"
-        _check_network(job.prior.network, (contract,), f"stage I by {job.prior.process}")
+        _check_network(job.prior.network, PRIOR_TASKS, "stage I")
     if job.student is not None:
         job = job.model_copy(update={"student": _made_for(gap, job.student)})
     for stage in (job.prior, job.student):
@@ -152,16 +152,21 @@ def _made_for(gap: float, student: StudentSettings) -> StudentSettings:
                 f"voxels apart, these are {gap:g} apart; leave its option factor out."
             )
         network = network.model_copy(update={"options": options})
-    _check_network(network, ("sequence", "blocks"), "stage III")
+    _check_network(network, STUDENT_TASKS, "stage III")
     return student.model_copy(update={"network": network})
 
 
 def is_of_blocks(network: NetworkSettings) -> bool:
     """Whether it fills all gaps of a block at once."""
-    return architecture_named(network.architecture).contract == "blocks"
+    return contract_of(network) == "blocks"
 
 
-def _check_network(settings: NetworkSettings, contracts: tuple[Contract, ...], stage: str) -> None:
+def contract_of(network: NetworkSettings) -> Contract:
+    """What it expects to be fed, which also says how it is taught."""
+    return architecture_named(network.architecture).contract
+
+
+def _check_network(settings: NetworkSettings, contracts: Collection[Contract], stage: str) -> None:
     """Refuse a network now rather than after the stages before it."""
     name = settings.architecture
     if architecture_named(name).contract not in contracts:

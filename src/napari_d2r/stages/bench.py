@@ -19,12 +19,14 @@ from napari_d2r.checkpoints import load_model, model_folder
 from napari_d2r.inference import (
     CHUNK,
     AxialPredictor,
+    Feeding,
     GapRequest,
     Halo,
     choose_shard,
     faster_types,
     log2_of,
     predictor_for,
+    predictor_of,
     share_out,
     synchronize,
 )
@@ -40,7 +42,14 @@ from napari_d2r.jobs import (
     Started,
     SuperResolveJob,
 )
-from napari_d2r.models import ARCHITECTURES, AENet, AENetConfig, architecture_named, build_network
+from napari_d2r.models import (
+    ARCHITECTURES,
+    SAMPLED,
+    AENet,
+    AENetConfig,
+    architecture_named,
+    build_network,
+)
 from napari_d2r.samples import make_phantom
 from napari_d2r.stages._bench_report import BenchReport, NetworkRate, SharedEncoder, WholeRun
 from napari_d2r.stages._device import resolve_device
@@ -128,8 +137,8 @@ def bench_stream(
     steps.append(network(PUBLISHED, OnePass(published, at_once=False)))
     for name in ARCHITECTURES:
         built, contract = build_network(name, {}).to(target), architecture_named(name).contract
-        row = f"{name}, one step" if contract == "denoiser" else name
-        steps.append(network(row, predictor_for(built, contract, sampler=_ONE_STEP)))
+        row = f"{name}, one step" if contract in SAMPLED else name
+        steps.append(network(row, predictor_for(built, contract, Feeding(sampler=_ONE_STEP))))
     steps += [network(DEFAULT, default_predictor(target)), shared, whole]
 
     yield Started("bench", None)
@@ -157,9 +166,7 @@ def bench_stream(
 
 def default_predictor(device: torch.device) -> AxialPredictor:
     """The bundled model, as `super-resolve` runs it."""
-    model = load_model(model_folder(None), device)
-    contract = architecture_named(model.card.architecture).contract
-    return predictor_for(model.network, contract, halo=model.card.halo)
+    return predictor_of(load_model(model_folder(None), device))
 
 
 def matmul_rates(device: torch.device, seconds: float) -> dict[str, float]:

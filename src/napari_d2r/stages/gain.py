@@ -19,7 +19,7 @@ from napari_d2r.inference import (
     InterpolationPredictor,
     Interrupted,
     fill_shard,
-    predictor_for,
+    predictor_of,
 )
 from napari_d2r.jobs import (
     CancelToken,
@@ -36,7 +36,6 @@ from napari_d2r.metrics import (
     linear_between_neighbours,
     ring_correlation_steps,
 )
-from napari_d2r.models import architecture_named
 from napari_d2r.stages._comparison import Stopped, require_content, told
 from napari_d2r.stages._device import resolve_device
 from napari_d2r.stages._gain_report import GainReport
@@ -156,14 +155,7 @@ def _resolve(
     folder = model_folder(model)
     loaded = load_model(folder, place)
     card = loaded.card
-    predictor = predictor_for(
-        loaded.network,
-        architecture_named(card.architecture).contract,
-        halo=card.halo,
-        prediction=card.prediction,
-        sampler=card.sampler,
-    )
-    return _Judged(predictor, place, card.title or folder.name, _caution(card, stack))
+    return _Judged(predictor_of(loaded), place, card.title or folder.name, _caution(card, stack))
 
 
 def _caution(card: ModelCard, stack: Volume) -> str:

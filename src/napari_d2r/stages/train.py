@@ -11,7 +11,7 @@ import errno
 import hashlib
 import math
 import shutil
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -34,6 +34,7 @@ from napari_d2r.checkpoints import (
 from napari_d2r.errors import InputError
 from napari_d2r.inference import (
     AxialPredictor,
+    Feeding,
     InterpolationPredictor,
     Interrupted,
     leave_one_out,
@@ -55,26 +56,19 @@ from napari_d2r.jobs import (
     Warned,
 )
 from napari_d2r.metrics import GainOverLinear
-from napari_d2r.models import architecture_named, build_network, describe_config
+from napari_d2r.models import SAMPLED, build_network, describe_config
 from napari_d2r.stages._own_card import with_facts
 from napari_d2r.stages._pseudo_hr import SlabFile, restore_into
 from napari_d2r.stages._train_plan import (
     JOB,
     WORK,
     TrainPlan,
+    contract_of,
     is_of_blocks,
     resolve_train,
     unwritable,
 )
-from napari_d2r.training import (
-    BlockTask,
-    DiffusionTask,
-    FitResult,
-    LateralTask,
-    SequenceTask,
-    Task,
-    fit,
-)
+from napari_d2r.training import PRIOR_TASKS, STUDENT_TASKS, FitResult, Task, fit
 from napari_d2r.volumes import (
     IntensityRange,
     centred_box,
@@ -180,7 +174,8 @@ class _Training:
         if prior is not None:
             yield StageStarted("stage I: learn from lateral slices", 1, count)
             network = self._new_network("prior", prior)
-            result = yield from self._fit("prior", network, self._prior_task(prior), prior)
+            task = PRIOR_TASKS[contract_of(prior.network)](self.stack, self.plan.gap, prior)
+            result = yield from self._fit("prior", network, task, prior)
             if result is None:
                 return
             yield from self._keep("prior", network, prior, result)
@@ -189,10 +184,8 @@ class _Training:
             pseudo_hr, measured = yield from self._targets(self.job.targets)
             yield StageStarted("stage III: distil into a fast network", count, count)
             network = self._new_network("student", student)
-            kind: Callable[[Tensor, Tensor, float, StudentSettings], Task] = (
-                BlockTask if is_of_blocks(student.network) else SequenceTask
-            )
-            task = kind(pseudo_hr, measured, self.plan.gap, student)
+            teach = STUDENT_TASKS[contract_of(student.network)]
+            task = teach(pseudo_hr, measured, self.plan.gap, student)
             result = yield from self._fit("student", network, task, student)
             if result is None:
                 return
@@ -218,13 +211,6 @@ class _Training:
         if role in self.plan.learned:
             return load_model(self.plan.learned[role]).network
         return build_network(settings.network.architecture, settings.network.options)
-
-    def _prior_task(self, settings: PriorSettings) -> Task:
-        kinds: dict[str, Callable[[Tensor, float, PriorSettings], Task]] = {
-            "regression": LateralTask,
-            "irsde": DiffusionTask,
-        }
-        return kinds[settings.process](self.stack, self.plan.gap, settings)
 
     def _fit(
         self, name: str, network: nn.Module, task: Task, settings: PriorSettings | StudentSettings
@@ -263,12 +249,13 @@ class _Training:
         """Judge a finished network on the stack itself and write it with its card."""
         predictor = self._predictor(network, settings, None)
         halo = HaloCard(slices=predictor.halo.slices, lateral=predictor.halo.lateral)
-        if not _is_diffusion(settings):  # sampling over and over would take too long
+        is_sampled = contract_of(settings.network) in SAMPLED
+        if not is_sampled:  # sampling over and over would take too long
             slices, lateral = measure_halo(predictor, self.stack, self.plan.gap, cancel=self.cancel)
             halo = HaloCard(slices=slices, lateral=lateral)
             predictor = self._predictor(network, settings, halo)
         self.predictors[role] = predictor
-        edge = _JUDGING_EDGE_SAMPLED if _is_diffusion(settings) else _JUDGING_EDGE
+        edge = _JUDGING_EDGE_SAMPLED if is_sampled else _JUDGING_EDGE
         self.gains[role] = gain = self._gain(predictor, edge)
         size, gap = self.plan.volume.voxel_size, self.plan.gap
         card = ModelCard(
@@ -280,7 +267,7 @@ class _Training:
             voxel_size_nm=(size.z, size.y, size.x),
             halo=halo,
             prediction=settings.prediction if isinstance(settings, PriorSettings) else "x0",
-            sampler=self.job.targets.sampler if _is_diffusion(settings) else None,
+            sampler=self.job.targets.sampler if is_sampled else None,
             scores={"leave-one-out": gain.gain_db}
             | {k.removesuffix(" gain (dB)"): v for k, v in result.scores.items() if k != "score"},
             trained_on=self.plan.volume.name,
@@ -295,14 +282,13 @@ class _Training:
     def _predictor(
         self, network: nn.Module, settings: PriorSettings | StudentSettings, halo: HaloCard | None
     ) -> AxialPredictor:
-        return predictor_for(
-            network,
-            architecture_named(settings.network.architecture).contract,
+        how = Feeding(
             halo=halo,
             prediction=settings.prediction if isinstance(settings, PriorSettings) else "x0",
             sampler=self.job.targets.sampler,
             seed=self.job.seed,
         )
+        return predictor_for(network, contract_of(settings.network), how)
 
     def _targets(self, settings: TargetSettings) -> Generator[Event, None, tuple[Tensor, Tensor]]:
         """The pseudo-HR volume (Z', Y, X) and the measured slices of its region."""
@@ -339,10 +325,6 @@ class _Training:
         """Leave-one-out on the centre of the stack."""
         box = centred_box(self.stack.shape, (64, edge, edge))
         return leave_one_out(predictor, self.stack[box], self.plan.gap, self.cancel)
-
-
-def _is_diffusion(settings: PriorSettings | StudentSettings) -> bool:
-    return architecture_named(settings.network.architecture).contract == "denoiser"
 
 
 def _identity(plan: TrainPlan, stored: NDArray[np.generic]) -> str:

@@ -204,7 +204,7 @@ def _last_written(folder: Path) -> int:
 @lru_cache(maxsize=4)
 def _neighbour(folder: Path, written: int, device: Any) -> LateralPredictor | None:
     from napari_d2r.checkpoints import load_index, load_model
-    from napari_d2r.inference import LateralPredictor, predictor_for
+    from napari_d2r.inference import LateralPredictor, predictor_of
     from napari_d2r.models import architecture_named
 
     index = load_index(folder)
@@ -212,7 +212,7 @@ def _neighbour(folder: Path, written: int, device: Any) -> LateralPredictor | No
         model = load_model(folder / name, device)
         contract = architecture_named(model.card.architecture).contract
         if contract == "rows":
-            predictor = predictor_for(model.network, contract, halo=model.card.halo)
+            predictor = predictor_of(model)
             assert isinstance(predictor, LateralPredictor)
             return predictor
     return None

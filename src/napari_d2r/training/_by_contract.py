@@ -1,0 +1,25 @@
+"""Which task teaches a network, by the contract of the network: one line for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from torch import Tensor
+
+from napari_d2r.jobs import PriorSettings, StudentSettings
+from napari_d2r.models import Contract
+from napari_d2r.training._block_task import BlockTask
+from napari_d2r.training._diffusion_task import DiffusionTask
+from napari_d2r.training._loop import Task
+from napari_d2r.training._tasks import LateralTask, SequenceTask
+
+# Stage I, from the measured stack and the gap between its slices.
+PRIOR_TASKS: Mapping[Contract, Callable[[Tensor, float, PriorSettings], Task]] = {
+    "rows": LateralTask,
+    "denoiser": DiffusionTask,
+}
+# Stage III, from the pseudo-HR volume, the measured slices of its region and the gap.
+STUDENT_TASKS: Mapping[Contract, Callable[[Tensor, Tensor, float, StudentSettings], Task]] = {
+    "sequence": SequenceTask,
+    "blocks": BlockTask,
+}
