@@ -10,8 +10,13 @@ import pytest
 
 pytest.importorskip("napari")
 
+from qtpy.QtWidgets import QPushButton
+
 from napari_d2r import open_volume
 from napari_d2r._npe2 import METADATA
+from napari_d2r.errors import InputError
+from napari_d2r.jobs import CancelToken, Outcome
+from napari_d2r.widgets._save import save_result
 
 pytestmark = pytest.mark.usefixtures("no_threads_left")
 
@@ -47,6 +52,20 @@ def test_a_second_layer_lies_on_the_result(
     assert values[1:4].any()
     np.testing.assert_array_equal(open_volume(tmp_path / "out.uncertainty.tif").read(), values)
     np.testing.assert_array_equal(open_volume(tmp_path / "out.tif").read(), made.data)
+
+    save = widget.findChild(QPushButton, "save")
+    save.save_to(tmp_path / "later.ome.zarr")
+    qtbot.waitUntil(lambda: not save.is_saving, timeout=20000)
+    later = open_volume(tmp_path / "later.uncertainty.ome.zarr")
+    np.testing.assert_array_equal(later.read(), values)
+    with pytest.raises(InputError, match=r"taken\.uncertainty\.tif exists"):
+        (tmp_path / "taken.uncertainty.tif").touch()
+        list(save_result(tmp_path / "later.ome.zarr", tmp_path / "taken.tif", CancelToken()))
+    stopped = CancelToken()
+    stopped.cancel()
+    *_, last = save_result(tmp_path / "later.ome.zarr", tmp_path / "none.ome.zarr", stopped)
+    assert last.outcome is Outcome.CANCELLED
+    assert not list(tmp_path.glob("none*"))
 
 
 def test_without_the_wish_there_is_no_second_layer(

@@ -28,7 +28,8 @@ class _Stopped(Exception):
 def save_result(source: Path, target: Path, cancel: CancelToken) -> Iterator[Event]:
     """Copy a finished store to OME-Zarr or TIFF, as the name of ``target`` says.
 
-    Voxel size and provenance are kept. Nothing is left behind by a copy that is cancelled or fails.
+    Its uncertainty, where it has one, goes beside the copy as it stands beside the store. Voxel
+    size and provenance are kept. Nothing is left behind by a copy that is cancelled or fails.
 
     Yields
     ------
@@ -42,23 +43,42 @@ def save_result(source: Path, target: Path, cancel: CancelToken) -> Iterator[Eve
     DiskFullError
         When a TIFF does not fit after all.
     """
-    if target.exists():
-        raise InputError(f"{target} exists; choose another name, or delete it first.")
+    from napari_d2r.stages.super_resolve import (
+        beside,  # brings torch, which a window need not await
+    )
+
     if not target.parent.is_dir():
         raise InputError(f"There is no folder {target.parent}; create it first.")
     is_tiff = target.suffix.lower() in {".tif", ".tiff"}
     if not is_tiff and target.suffix.lower() != ".zarr":
         raise InputError(f"{target.name} must end in .ome.zarr or .tif, which can be written.")
-    being_saved.append(source)
+    copies = {source: target}
+    if beside(source).exists():  # first, so that the result is there only when all is
+        copies = {beside(source): beside(target), source: target}
+    for copy in copies.values():
+        if copy.exists():
+            raise InputError(f"{copy} exists; choose another name, or delete it first.")
+    being_saved.extend(copies)
     try:
         yield Started("save", target)
-        yield from _to_tiff(source, target, cancel) if is_tiff else _copy(source, target, cancel)
+        for store, copy in copies.items():
+            yield from _to_tiff(store, copy, cancel) if is_tiff else _copy(store, copy, cancel)
     except _Stopped:
         yield Finished(Outcome.CANCELLED)
         return
     finally:
-        being_saved.remove(source)
+        for store in copies:
+            being_saved.remove(store)
+        if not target.exists():
+            _remove(beside(target) if len(copies) > 1 else target)
     yield Finished(Outcome.COMPLETED, target)
+
+
+def _remove(copy: Path) -> None:
+    if copy.is_dir():
+        shutil.rmtree(copy)
+    else:
+        copy.unlink(missing_ok=True)
 
 
 def _to_tiff(source: Path, target: Path, cancel: CancelToken) -> Iterator[Event]:

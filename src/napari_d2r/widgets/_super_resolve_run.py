@@ -222,7 +222,7 @@ def _work(
     import torch
     import zarr
 
-    from napari_d2r.stages.super_resolve import beside, run_super_resolve
+    from napari_d2r.stages.super_resolve import run_super_resolve
 
     torch.set_num_threads(preferences().num_threads)
     events = run_super_resolve(
@@ -259,13 +259,6 @@ def _work(
         yield Finished(Outcome.COMPLETED, path)
         return
     yield StageStarted("write TIFF", 3, 3)
-    if uncertainty is not None:
-        for event in save_result(uncertainty, beside(planned.tiff), cancel):
-            if isinstance(event, Finished) and event.outcome is not Outcome.COMPLETED:
-                yield event
-                return
-            if not isinstance(event, Started | Finished):
-                yield event
     for event in save_result(path, planned.tiff, cancel):
         if not isinstance(event, Started):
             yield event
