@@ -17,8 +17,10 @@ SMALL = {
     "lateral": {"widths": [6, 8], "blocks": [1, 1]},
     "aenet-fast": {"widths": [6, 8], "blocks": [1, 1]},
     "aenet": {"width": 2, "depth_in": "encoder"},
+    "dgean": {"width": 2},
     "nafnet": {"width": 4, "encoder_blocks": [1], "decoder_blocks": [1]},
     "srunet": {"factor": 3, "widths": [3, 4, 4]},
+    "ddpm-unet": {"width": 4, "multipliers": [1, 2], "blocks": 1},
 }
 
 

@@ -21,6 +21,7 @@ from napari_d2r.models.aenet_fast import AENetFast, AENetFastConfig
 from napari_d2r.models.lateral import LateralNet, LateralNetConfig
 from napari_d2r.models.nafnet import ConditionalNAFNet, NAFNetConfig
 from napari_d2r.models.srunet import SRUNet, SRUNetConfig
+from napari_d2r.models.time_unet import TimeUNet, TimeUNetConfig
 
 __all__ = [
     "ARCHITECTURES",
@@ -39,6 +40,8 @@ __all__ = [
     "NAFNetConfig",
     "SRUNet",
     "SRUNetConfig",
+    "TimeUNet",
+    "TimeUNetConfig",
     "architecture_named",
     "build_network",
     "describe_config",

@@ -12,15 +12,18 @@ from torch import nn
 from napari_d2r.errors import InputError
 from napari_d2r.models.aenet import AENet, AENetConfig
 from napari_d2r.models.aenet_fast import AENetFast, AENetFastConfig
+from napari_d2r.models.dgean import DGEAN, DGEANConfig
 from napari_d2r.models.lateral import LateralNet, LateralNetConfig
 from napari_d2r.models.nafnet import ConditionalNAFNet, NAFNetConfig
 from napari_d2r.models.srunet import SRUNet, SRUNetConfig
+from napari_d2r.models.time_unet import TimeUNet, TimeUNetConfig
 
 # rows: lateral slices on their own grid; sequence: four slices and a depth;
-# denoiser: a noisy lateral slice, its interpolation and a time; blocks: slices, at one factor.
-Contract = Literal["rows", "sequence", "denoiser", "blocks"]
+# denoiser: a noisy lateral slice, its interpolation and a time; blocks: slices, at one factor;
+# unconditional: a noisy slice and a time.
+Contract = Literal["rows", "sequence", "denoiser", "blocks", "unconditional"]
 # Networks from whose noise a result is drawn, in many passes: a sample, not the likeliest value.
-SAMPLED: frozenset[Contract] = frozenset({"denoiser"})
+SAMPLED: frozenset[Contract] = frozenset({"denoiser", "unconditional"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,9 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "nafnet": Architecture(ConditionalNAFNet, NAFNetConfig, "denoiser"),
     "aenet": Architecture(AENet, AENetConfig, "sequence"),
     "aenet-fast": Architecture(AENetFast, AENetFastConfig, "sequence"),
+    "dgean": Architecture(DGEAN, DGEANConfig, "sequence"),
     "srunet": Architecture(SRUNet, SRUNetConfig, "blocks"),
+    "ddpm-unet": Architecture(TimeUNet, TimeUNetConfig, "unconditional"),
 }
 _MAX_CHANNELS, _MAX_BLOCKS, _MAX_LEVELS = 1024, 64, 8
 
