@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,15 +18,9 @@ import tifffile
 import zarr
 
 from napari_d2r import demo
-from napari_d2r.cli import _progress, _train, main
+from napari_d2r.cli import _train, main
 from napari_d2r.io import open_volume
 from napari_d2r.jobs import (
-    CancelToken,
-    Finished,
-    Outcome,
-    Progress,
-    StageStarted,
-    Started,
     TrainJob,
 )
 from napari_d2r.samples import phantom_sample
@@ -301,92 +294,6 @@ def test_fsc_of_two_volumes(run: Any, phantom_files: tuple[Path, Path], tmp_path
     assert found["format"] == "napari-d2r fsc"
     assert (found["start"], found["shape"]) == ([0, 16, 16], [32, 32, 32])
     assert "<svg" in figure.read_text("utf-8")
-
-
-# demo ---------------------------------------------------------------------------------
-
-
-def tiny_demo(monkeypatch: pytest.MonkeyPatch, tiny_job: TrainJob) -> None:
-    monkeypatch.setattr(demo, "phantom_sample", lambda: phantom_sample((33, 64, 64), factor=8))
-    monkeypatch.setattr(demo, "load_preset", lambda _: tiny_job)
-
-
-def test_the_demo_leaves_the_whole_story(
-    run: Any, tiny_job: TrainJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tiny_demo(monkeypatch, tiny_job)
-    folder = tmp_path / "demo"
-    for _ in range(2):  # a second one replaces the first
-        told = run("demo", "--out", folder, "--max-minutes", 1)
-        assert told.code == 0
-        assert {path.name for path in folder.iterdir()} == {
-            *("sample.tif", "truth.tif", "model", "result.ome.zarr", "report.json", "report.png")
-        }
-    assert "XZ" in told.out
-    assert str(folder / "report.png") in told.out
-
-
-def test_the_demo_is_one_stream_of_events(
-    tiny_job: TrainJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tiny_demo(monkeypatch, tiny_job)
-    cancel = CancelToken()
-    events = []
-    for event in demo.run_demo(tmp_path, max_minutes=1, say=events.append, cancel=cancel):
-        events.append(event)
-        if isinstance(event, StageStarted) and event.title.startswith("stage III"):
-            cancel.cancel()
-    assert [isinstance(e, Started) for e in events] == [True] + [False] * (len(events) - 1)
-    assert [isinstance(e, Finished) for e in events] == [False] * (len(events) - 1) + [True]
-    assert events[-1].outcome is Outcome.CANCELLED
-
-
-# progress -----------------------------------------------------------------------------
-
-
-class Terminal:
-    """A stream that says it is watched."""
-
-    def __init__(self) -> None:
-        self.text = ""
-
-    def write(self, text: str) -> int:
-        self.text += text
-        return len(text)
-
-    def flush(self) -> None: ...
-
-    def isatty(self) -> bool:
-        return True
-
-
-def test_on_a_terminal_progress_is_one_bar_with_the_time_left(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    reporter = _progress.Reporter()
-    reporter(StageStarted("super-resolve", 1, 2))
-    for done in range(5):
-        reporter(Progress(done, 4, "shards", eta_s=8.0 - 2 * done))
-        time.sleep(0.11)  # the bar is drawn at most ten times a second
-    reporter.close()
-    assert "[1/2] super-resolve\n" in terminal.text
-    assert "\r" in terminal.text
-    assert "3/4 shards, 2 s left" in terminal.text
-
-
-def test_elsewhere_progress_is_a_line_now_and_then(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_progress.time, "monotonic", lambda: 100.0)
-    reporter = _progress.Reporter()
-    for done in range(1001):
-        reporter(Progress(done, 1000, "shards", eta_s=0.0))
-    assert capsys.readouterr().err.splitlines() == [
-        "  0 %, 0/1000 shards, 0 s left",
-        "  100 %, 1000/1000 shards, 0 s left",
-    ]
 
 
 # cheap to start -----------------------------------------------------------------------
