@@ -57,16 +57,16 @@ class ChannelGate(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3x3 convolutions and a gate around a skip; never strided along Z."""
+    """Two 3x3x3 convolutions, and a gate unless told otherwise; never strided along Z."""
 
-    def __init__(self, before: int, width: int, stride: int = 1) -> None:
+    def __init__(self, before: int, width: int, stride: int = 1, *, gated: bool = True) -> None:
         super().__init__()
         steps = (1, stride, stride)
         self.body = nn.Sequential(
             nn.Conv3d(before, width, 3, steps, 1, bias=False),
             nn.ReLU(),
             nn.Conv3d(width, width, 3, 1, 1, bias=False),
-            ChannelGate(width),
+            *([ChannelGate(width)] if gated else []),
         )
         is_same = before == width and stride == 1
         self.skip = nn.Identity() if is_same else nn.Conv3d(before, width, 1, steps, bias=False)
@@ -85,8 +85,8 @@ class DecoderStage(nn.Module):
 
     def __init__(self, deep: int, skip: int, width: int, *, is_up: bool) -> None:
         super().__init__()
-        self.from_deep = _convolution(deep, width, is_up=is_up, bias=True)
-        self.from_skip = _convolution(skip, width, is_up=is_up, bias=False) if skip else None
+        self.from_deep = convolution(deep, width, is_up=is_up, bias=True)
+        self.from_skip = convolution(skip, width, is_up=is_up, bias=False) if skip else None
         self.gate = ChannelGate(width)
 
     def forward(self, deep: Tensor, skip: Tensor) -> Tensor:
@@ -144,11 +144,7 @@ class AENet(nn.Module):
         )
         self.fuse = nn.Conv2d(NUM_SLICES * w, w, 1, bias=False)
         self.head = nn.Conv2d(w, 1, 7, padding=3, padding_mode="reflect")
-        for module in self.modules():
-            if isinstance(module, nn.Conv3d | nn.ConvTranspose3d | nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        initialise(self)
         nn.init.zeros_(self.head.weight)  # starts as the linear base
 
         stages = (w, w, 2 * w, 4 * w, 8 * w)
@@ -234,8 +230,17 @@ class AENet(nn.Module):
         return residual.reshape(batch, -1, *residual.shape[-2:])
 
 
-def _convolution(before: int, width: int, *, is_up: bool, bias: bool) -> nn.Module:
+def convolution(before: int, width: int, *, is_up: bool, bias: bool) -> nn.Module:
     """3x3x3, or transposed 3x4x4 that doubles H and W: an even overlap, no checkerboard."""
     if is_up:
         return nn.ConvTranspose3d(before, width, (3, 4, 4), (1, 2, 2), 1, bias=bias)
     return nn.Conv3d(before, width, 3, 1, 1, bias=bias)
+
+
+def initialise(network: nn.Module) -> None:
+    """Convolutions as He et al. (2015) draw them, by what leaves them; no biases."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv3d | nn.ConvTranspose3d | nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
