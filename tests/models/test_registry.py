@@ -21,6 +21,10 @@ SMALL = {
     "nafnet": {"width": 4, "encoder_blocks": [1], "decoder_blocks": [1]},
     "srunet": {"factor": 3, "widths": [3, 4, 4]},
     "ddpm-unet": {"width": 4, "multipliers": [1, 2], "blocks": 1},
+    "ms-unet": {"width": 4, "multipliers": [1, 2], "blocks": 1},
+    "msdsr-unet": {"width": 4, "multipliers": [1, 2], "blocks": 1},
+    "e2e-unet": {"width": 4, "multipliers": [1, 2], "blocks": 1},
+    "emdiffuse-unet": {"width": 4, "multipliers": [1, 2], "blocks": 1},
 }
 
 
@@ -55,6 +59,15 @@ def test_a_network_is_fed_as_its_contract_says(name):
             case "denoiser":
                 out = network(torch.rand(2, 2, 16, 16), torch.tensor([1.0, 100.0]))
                 assert out.shape == (2, 1, 16, 16)
+            case "unconditional" | "masked" | "masked-denoiser":
+                out = network(torch.rand(2, 1, 16, 16), torch.tensor([1.0, 1000.0]))
+                assert out.shape == (2, 1, 16, 16)
+            case "midpoint":
+                out = network(torch.rand(2, 2, 16, 16), torch.zeros(2))
+                assert out.shape == (2, 1, 16, 16)
+            case "midpoint-denoiser":
+                out = network(torch.rand(2, 3, 16, 16), torch.tensor([1.0, 1000.0]))
+                assert out.shape == (2, 1, 16, 16)
             case "blocks":
                 assert network(torch.rand(2, 4, 16, 16)).shape == (2, 3, 2, 16, 16)
 
@@ -63,7 +76,7 @@ def test_a_network_is_fed_as_its_contract_says(name):
 def test_the_networks_of_every_preset_exist(preset):
     job = load_preset(preset)
     with torch.device("meta"):
-        for stage in (job.prior, job.student):
+        for stage in filter(None, (job.prior, job.student)):
             build_network(stage.network.architecture, stage.network.options)
 
 

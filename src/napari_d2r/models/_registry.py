@@ -14,6 +14,7 @@ from napari_d2r.models.aenet import AENet, AENetConfig
 from napari_d2r.models.aenet_fast import AENetFast, AENetFastConfig
 from napari_d2r.models.dgean import DGEAN, DGEANConfig
 from napari_d2r.models.lateral import LateralNet, LateralNetConfig
+from napari_d2r.models.midpoint import MidpointConfig, MidpointDenoiserConfig
 from napari_d2r.models.nafnet import ConditionalNAFNet, NAFNetConfig
 from napari_d2r.models.srunet import SRUNet, SRUNetConfig
 from napari_d2r.models.time_unet import TimeUNet, TimeUNetConfig
@@ -21,9 +22,23 @@ from napari_d2r.models.time_unet import TimeUNet, TimeUNetConfig
 # rows: lateral slices on their own grid; sequence: four slices and a depth;
 # denoiser: a noisy lateral slice, its interpolation and a time; blocks: slices, at one factor;
 # unconditional: a noisy slice and a time.
-Contract = Literal["rows", "sequence", "denoiser", "blocks", "unconditional"]
+# masked: a slice of measured rows and noise; masked-denoiser: the same, but noisy, and a time;
+# midpoint: two slices; midpoint-denoiser: the noisy slice between them, the two and a time.
+Contract = Literal[
+    "rows",
+    "sequence",
+    "denoiser",
+    "blocks",
+    "unconditional",
+    "masked",
+    "masked-denoiser",
+    "midpoint",
+    "midpoint-denoiser",
+]
 # Networks from whose noise a result is drawn, in many passes: a sample, not the likeliest value.
-SAMPLED: frozenset[Contract] = frozenset({"denoiser", "unconditional"})
+SAMPLED: frozenset[Contract] = frozenset(
+    {"denoiser", "unconditional", "masked-denoiser", "midpoint-denoiser"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +58,10 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "dgean": Architecture(DGEAN, DGEANConfig, "sequence"),
     "srunet": Architecture(SRUNet, SRUNetConfig, "blocks"),
     "ddpm-unet": Architecture(TimeUNet, TimeUNetConfig, "unconditional"),
+    "ms-unet": Architecture(TimeUNet, TimeUNetConfig, "masked"),
+    "msdsr-unet": Architecture(TimeUNet, TimeUNetConfig, "masked-denoiser"),
+    "e2e-unet": Architecture(TimeUNet, MidpointConfig, "midpoint"),
+    "emdiffuse-unet": Architecture(TimeUNet, MidpointDenoiserConfig, "midpoint-denoiser"),
 }
 _MAX_CHANNELS, _MAX_BLOCKS, _MAX_LEVELS = 1024, 64, 8
 
