@@ -19,7 +19,7 @@ from napari_d2r.jobs._events import (
     Warned,
 )
 from napari_d2r.jobs._jobs import Device, Engine, Job, SuperResolveJob, TrainJob
-from napari_d2r.jobs._presets import load_preset, preset_names
+from napari_d2r.jobs._presets import describe_preset, load_preset, preset_names
 from napari_d2r.jobs._provenance import Provenance
 from napari_d2r.jobs._settings import (
     FrozenModel,
@@ -65,6 +65,7 @@ __all__ = [
     "VolumeBegun",
     "Warned",
     "decode",
+    "describe_preset",
     "encode",
     "load_preset",
     "preset_names",

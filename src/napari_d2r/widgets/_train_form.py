@@ -16,7 +16,7 @@ from qtpy.QtWidgets import (
 from superqt import QCollapsible
 
 from napari_d2r.errors import InputError
-from napari_d2r.jobs import TrainJob, load_preset
+from napari_d2r.jobs import TrainJob, describe_preset, load_preset, preset_names
 from napari_d2r.volumes import MAX_FACTOR
 from napari_d2r.widgets._controls import in_a_row, named, note, push_button, rich
 from napari_d2r.widgets._layer_choice import LayerChoice
@@ -28,14 +28,6 @@ from napari_d2r.widgets._project import file_name, same_settings
 from napari_d2r.widgets._schema_form import SchemaForm
 from napari_d2r.widgets._voxel_size_edit import VoxelSizeEdit
 
-# In this order; minutes are those of two CPU cores, measured in docs/benchmarks.md.
-PRESETS = {
-    "quick": "A plain network and its fast pupil: 15 minutes on two processor cores. What it is "
-    "worth on your stack, the gain at the end will say.",
-    "balanced": "Diffusion at a small size: half an hour on a processor, less on a GPU. Whether "
-    "it beats quick on your stack, the gain at the end will say.",
-    "paper": "The networks as published. Days on a GPU of 24 GB or more; not for a processor.",
-}
 _ISOTROPIC, _NO_LIMIT = 1.0, 0.0  # shown as words
 
 
@@ -152,7 +144,7 @@ class TrainForm(QWidget):
             "Preset",
             rich("Which networks learn, and how they are trained."),
         )
-        self.preset.addItems(list(PRESETS))
+        self.preset.addItems(preset_names())
         self.preset_note = note("preset_note", "What the preset does")
         self.minutes = named(
             NumberBox(),
@@ -273,4 +265,4 @@ class TrainForm(QWidget):
             is_changed = not same_settings(self.job, load_preset(name))
         except InputError:
             is_changed = True
-        self.preset_note.setText(PRESETS[name] + (" Changed below." if is_changed else ""))
+        self.preset_note.setText(describe_preset(name) + (" Changed below." if is_changed else ""))
