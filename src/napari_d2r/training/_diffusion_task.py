@@ -41,7 +41,7 @@ class DiffusionTask:
         self.longest = (min(stack.shape[1:]) - 1) // 3
         self.schedule = MeanRevertingSchedule()
         self.examples = [
-            _clean_and_mean(b) for b in whole_slices(stack[held_out], max(2, round(gap)))
+            clean_and_mean(b) for b in whole_slices(stack[held_out], max(2, round(gap)))
         ]
 
     def loss(self, network: nn.Module, rng: Generator) -> Tensor:
@@ -53,7 +53,7 @@ class DiffusionTask:
             num_gaps=self.settings.num_gaps,
             columns=self.settings.columns,
         )
-        x0, mu = _clean_and_mean(batch)
+        x0, mu = clean_and_mean(batch)
         t = torch.from_numpy(rng.integers(1, self.schedule.num_steps + 1, len(x0)))
         x = perturb(x0, mu, t, torch.randn_like(x0), self.schedule)
         predicted = _call(network, x, mu, t)
@@ -97,7 +97,7 @@ def _call(network: nn.Module, x: Tensor, mu: Tensor, t: Tensor) -> Tensor:
     return out
 
 
-def _clean_and_mean(batch: RowsBatch) -> tuple[Tensor, Tensor]:
+def clean_and_mean(batch: RowsBatch) -> tuple[Tensor, Tensor]:
     """x0 and mu, (B, 1, gap * num_gaps, W); the last kept row is dropped."""
     between = linear_rows(batch.rows, batch.depths)
     x0, mu = (interleave_rows(batch.rows, part)[:, None, :-1] for part in (batch.truth, between))
