@@ -1,0 +1,5 @@
+"""Pictures of reports, for a talk or a paper: matplotlib without a window or global state."""
+
+from napari_d2r.figures._reports import draw_evaluation, draw_fsc, draw_gain
+
+__all__ = ["draw_evaluation", "draw_fsc", "draw_gain"]
