@@ -31,6 +31,13 @@ from napari_d2r.metrics._pixelwise import (
     score_planes,
 )
 from napari_d2r.metrics._registration import axial_shift
+from napari_d2r.metrics._segmentation import (
+    Overlap,
+    SegmentationScores,
+    mask_overlap,
+    neuron_overlap,
+    segmentation_scores,
+)
 from napari_d2r.metrics._shells import CONE_HALF_ANGLE, Cone, Steps
 
 __all__ = [
@@ -40,9 +47,11 @@ __all__ = [
     "FSCCurve",
     "GainOverLinear",
     "IntervalShape",
+    "Overlap",
     "Plane",
     "PlaneScores",
     "ResolutionCurves",
+    "SegmentationScores",
     "Steps",
     "Threshold",
     "axial_shift",
@@ -53,6 +62,8 @@ __all__ = [
     "gain_over_linear",
     "interval_scale",
     "linear_between_neighbours",
+    "mask_overlap",
+    "neuron_overlap",
     "noise_sigma",
     "peak_signal_noise_ratio",
     "resolution_curve_steps",
@@ -60,5 +71,6 @@ __all__ = [
     "ring_correlation_steps",
     "score_plane",
     "score_planes",
+    "segmentation_scores",
     "share_removed",
 ]
