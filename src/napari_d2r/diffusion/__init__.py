@@ -1,5 +1,16 @@
 """Diffusion processes and samplers: pure functions of (x, condition, t)."""
 
+from napari_d2r.diffusion.ddpm import (
+    NoisePredictor,
+    PreservingSchedule,
+    add_noise,
+    clean_from_noise,
+    encode,
+    falling_times,
+    spread_of_step,
+    step_to,
+    times_like,
+)
 from napari_d2r.diffusion.irsde import (
     maximum_likelihood_loss,
     noise_to_x0,
@@ -32,9 +43,15 @@ __all__ = [
     "KnownRows",
     "MeanRevertingSchedule",
     "NoiseField",
+    "NoisePredictor",
     "NoiseSource",
+    "PreservingSchedule",
     "Spacing",
     "Step",
+    "add_noise",
+    "clean_from_noise",
+    "encode",
+    "falling_times",
     "from_noise_head",
     "last",
     "maximum_likelihood_loss",
@@ -47,7 +64,10 @@ __all__ = [
     "sample_posterior",
     "sample_reverse_sde",
     "sde_step",
+    "spread_of_step",
+    "step_to",
     "time_grid",
+    "times_like",
     "x0_loss",
     "x0_to_noise",
 ]
