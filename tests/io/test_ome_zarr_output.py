@@ -214,18 +214,18 @@ KILLED = """
 import os, sys
 from pathlib import Path
 import numpy as np
-from napari_d2r.io import _ome_zarr, create_output
+from napari_d2r.io import _shards, create_output
 from napari_d2r.volumes import VoxelSize
 
 count = 0
-real = _ome_zarr.sync_file
+real = _shards.sync_file
 def dies(path):
     global count
     count += 1
     if count == 4:
         os._exit(137)
     real(path)
-_ome_zarr.sync_file = dies
+_shards.sync_file = dies
 data = np.load(sys.argv[2])
 output = create_output(sys.argv[1], shape=data.shape, dtype="uint8",
     voxel_size=VoxelSize(12, 10, 10.5), identity="abc", shard=(32, 32, 32), chunk=16)
@@ -240,8 +240,10 @@ def test_a_killed_process_can_be_resumed(tmp_path):
     path = tmp_path / "o.ome.zarr"
     command = [sys.executable, "-c", KILLED, str(path), str(tmp_path / "data.npy")]
     assert subprocess.run(command, check=False).returncode == 137
+    assert len(list(tmp_path.glob("*.writing-*"))) == 1
     output = create_output(path, **SETTINGS, resume=True)
     assert output.done == {0, 1, 2}
+    assert not list(tmp_path.glob("*.writing-*"))
     fill(output)
     output.publish({})
     np.testing.assert_array_equal(open_volume(path).read(), DATA)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +18,8 @@ from napari_d2r.io._journal import Journal, JournalHeader
 from napari_d2r.io._ome_metadata import AXES, image_metadata
 from napari_d2r.io._owner import leave, refuse_if_filled_elsewhere, take
 from napari_d2r.io._provenance import PROVENANCE
-from napari_d2r.io._pyramid import Level, boxes, fill_levels, pyramid_levels
+from napari_d2r.io._pyramid import Level, fill_levels, pyramid_levels
+from napari_d2r.io._shards import Shard, ShardStore, sweep
 from napari_d2r.volumes import VoxelSize
 
 __all__ = ["OmeZarrOutput", "Shard", "create_output", "interrupted_shard"]
@@ -28,21 +28,6 @@ _SLAB_BYTES = 2**29
 _KEPT = "finished shards are kept; free some space and go on with --resume."
 
 Triple = tuple[int, int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """The unit of work: one file of the store, voxels [start, stop) in (z, y, x)."""
-
-    index: int
-    start: Triple
-    stop: Triple
-
-    @property
-    def shape(self) -> Triple:
-        """Lengths along z, y, x; shorter at the far ends of the volume."""
-        z, y, x = (b - a for a, b in zip(self.start, self.stop, strict=True))
-        return z, y, x
 
 
 class OmeZarrOutput:
@@ -67,6 +52,7 @@ class OmeZarrOutput:
         self._journal = journal
         self._header = journal.header
         self._array = _array(group, "0")
+        self._store = ShardStore(self._folder)
 
     @property
     def partial_path(self) -> Path:
@@ -84,22 +70,15 @@ class OmeZarrOutput:
         return frozenset(
             shard.index
             for shard in self.shards()
-            if self._journal.sizes.get(shard.index) == self._size(shard)
+            if self._journal.sizes.get(shard.index) == self._store.size(shard)
         )
 
     def shards(self) -> list[Shard]:
         """Every shard of level 0, z slowest."""
-        return [
-            Shard(
-                index,
-                (z.start, y.start, x.start),
-                (z.stop, y.stop, x.stop),
-            )
-            for index, (z, y, x) in enumerate(boxes(self._array.shape, self._header.shard))
-        ]
+        return self._store.shards()
 
     def write(self, shard: Shard, values: NDArray[Any]) -> None:
-        """Write all voxels of a shard; on return they would survive a power cut.
+        """Write all voxels of a shard and list it; on return both would survive a power cut.
 
         Parameters
         ----------
@@ -113,23 +92,13 @@ class OmeZarrOutput:
         DiskFullError
             If the disk or the quota is full; the shard is then not listed as done.
         """
-        if values.shape != shard.shape or values.dtype != self._array.dtype:
-            raise ValueError(
-                f"Shard {shard.index} is {shard.shape} {self._array.dtype}, "
-                f"not {values.shape} {values.dtype}."
-            )
-        file = self._file(shard)
         with disk_errors(self.path, _KEPT):
-            # zarr reads the index of an old shard before it replaces it, and fails on a torn one.
-            file.unlink(missing_ok=True)
-            box = tuple(slice(a, b) for a, b in zip(shard.start, shard.stop, strict=True))
-            self._array[box] = values
-            if file.exists():  # zarr leaves out a shard of zeros
-                sync_file(file)
-            for folder in file.relative_to(self._folder).parents:
-                if (self._folder / folder).is_dir():
-                    sync_folder(self._folder / folder)
-            self._journal.add(shard.index, self._size(shard))
+            self.note(shard, self._store.put(shard, values))
+
+    def note(self, shard: Shard, num_bytes: int) -> None:
+        """List a shard that somebody has put into `partial_path`, and the length of its file."""
+        with disk_errors(self.path, _KEPT):
+            self._journal.add(shard.index, num_bytes)
 
     def slices(self) -> Iterator[NDArray[Any]]:
         """XY slices of level 0 in order, from slabs of one chunk or at most 512 MiB."""
@@ -146,6 +115,7 @@ class OmeZarrOutput:
     def discard(self) -> None:
         """Delete the unfinished store and its journal, once nobody needs them."""
         _delete_store(_partial(self.path))
+        sweep(_partial(self.path))
         _journal_path(self.path).unlink(missing_ok=True)
         self.release()
 
@@ -197,21 +167,13 @@ class OmeZarrOutput:
                     if file.is_file():
                         sync_file(file)
             sync_file(self._folder / "zarr.json")
+            sweep(self._folder)
             _move_into_place(self._folder, self.path)
         _journal_path(self.path).unlink(missing_ok=True)
         self.release()
         self._folder = self.path
         self._group = zarr.open_group(store=self.path, mode="r", use_consolidated=False)
         self._array = _array(self._group, "0")
-
-    def _file(self, shard: Shard) -> Path:
-        position = tuple(a // b for a, b in zip(shard.start, self._header.shard, strict=True))
-        return self._folder / "0" / "c" / "/".join(map(str, position))
-
-    def _size(self, shard: Shard) -> int:
-        """Length of the file of a shard; 0 if there is none, as for a shard of zeros."""
-        file = self._file(shard)
-        return file.stat().st_size if file.is_file() else 0
 
 
 def create_output(
@@ -284,6 +246,7 @@ def create_output(
                 )
             take(path)
             journal.mend()
+            sweep(partial)
             group = zarr.open_group(store=partial, mode="r+", use_consolidated=False)
             return OmeZarrOutput(path, group, journal)
         if journal.sizes and not overwrite:
@@ -292,6 +255,7 @@ def create_output(
                 "finished); go on with --resume, or start again with --overwrite."
             )
     with disk_errors(path, "nothing is lost; free some space and try again."):
+        sweep(partial)
         if partial.exists():
             _delete_store(partial)
         partial.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,120 @@
+"""Shards of a store in the making: whole files, put in place in one step by whoever made them."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import zarr
+from numpy.typing import NDArray
+
+from napari_d2r.io._disk import sync_file, sync_folder
+from napari_d2r.io._pyramid import boxes
+
+__all__ = ["Shard", "ShardStore", "sweep"]
+
+Triple = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """The unit of work: one file of the store, voxels [start, stop) in (z, y, x)."""
+
+    index: int
+    start: Triple
+    stop: Triple
+
+    @property
+    def shape(self) -> Triple:
+        """Lengths along z, y, x; shorter at the far ends of the volume."""
+        z, y, x = (b - a for a, b in zip(self.start, self.stop, strict=True))
+        return z, y, x
+
+
+class ShardStore:
+    """Level 0 of a store that is being filled, by one process or by many.
+
+    Equal shards may be put twice, by a worker that was thought lost say: each comes in one
+    step, and is the same.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.array = _open_level(folder)
+        assert self.array.shards is not None
+        z, y, x = self.array.shards
+        self._edges: Triple = (z, y, x)
+
+    def shards(self) -> list[Shard]:
+        """Every shard, z slowest."""
+        return [
+            Shard(index, (z.start, y.start, x.start), (z.stop, y.stop, x.stop))
+            for index, (z, y, x) in enumerate(boxes(self.array.shape, self._edges))
+        ]
+
+    def put(self, shard: Shard, values: NDArray[Any]) -> int:
+        """Write a whole shard; on return it would survive a power cut.
+
+        Parameters
+        ----------
+        values
+            Of the shape of the shard and the type of the array.
+
+        Returns
+        -------
+        int
+            Bytes of its file; 0 where there is none, as for a shard of zeros.
+
+        Raises
+        ------
+        OSError
+            If the disk or the quota is full; what stood there before still does.
+        """
+        if values.shape != shard.shape or values.dtype != self.array.dtype:
+            raise ValueError(
+                f"Shard {shard.index} is {shard.shape} {self.array.dtype}, "
+                f"not {values.shape} {values.dtype}."
+            )
+        # zarr reads the index of an old shard before it replaces it, and fails on a torn one;
+        # so the file is made elsewhere, where there is none.
+        aside = self.folder.with_name(f"{self.folder.name}.writing-{uuid.uuid4().hex}")
+        try:
+            (aside / "0").mkdir(parents=True)
+            shutil.copyfile(self.folder / "0" / "zarr.json", aside / "0" / "zarr.json")
+            box = tuple(slice(a, b) for a, b in zip(shard.start, shard.stop, strict=True))
+            _open_level(aside)[box] = values
+            made, file = self._file(shard, aside), self._file(shard, self.folder)
+            if made.exists():
+                sync_file(made)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                made.replace(file)
+            else:  # zarr leaves out a shard of zeros
+                file.unlink(missing_ok=True)
+            for parent in file.relative_to(self.folder).parents:
+                if (self.folder / parent).is_dir():
+                    sync_folder(self.folder / parent)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+        return self.size(shard)
+
+    def size(self, shard: Shard) -> int:
+        """Length of the file of a shard; 0 if there is none, as for a shard of zeros."""
+        file = self._file(shard, self.folder)
+        return file.stat().st_size if file.is_file() else 0
+
+    def _file(self, shard: Shard, folder: Path) -> Path:
+        position = tuple(a // b for a, b in zip(shard.start, self._edges, strict=True))
+        return folder / "0" / "c" / "/".join(map(str, position))
+
+
+def sweep(folder: Path) -> None:
+    """Delete what processes that were killed in mid-shard left beside a store."""
+    for aside in folder.parent.glob(f"{folder.name}.writing-*"):
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _open_level(folder: Path) -> zarr.Array[Any]:
+    return zarr.open_array(folder / "0", mode="r+")
