@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field
 
 from napari_d2r.checkpoints._uncertainty import UncertaintyCard
 from napari_d2r.inspection import TrainingDomain
-from napari_d2r.jobs import FrozenModel, SamplerSettings, TrainJob
+from napari_d2r.jobs import DegradationSettings, FrozenModel, SamplerSettings, TrainJob
 
 
 class HaloCard(FrozenModel):
@@ -90,6 +90,9 @@ class ModelCard(FrozenModel):
     gap_range: tuple[float, float] = Field(description="Gap widths practised in training.")
     voxel_size_nm: tuple[float, float, float] = Field(description="z, y, x of the training stack.")
     halo: HaloCard
+    degradation: DegradationSettings = Field(
+        DegradationSettings(), description="How the slices were measured that it restores."
+    )
     prediction: Literal["x0", "noise"] = "x0"
     sampler: SamplerSettings | None = Field(
         None, description="How a diffusion prior is sampled; None for deterministic networks."

@@ -14,6 +14,7 @@ from napari_d2r.inference._diffusion import DiffusionPredictor
 from napari_d2r.inference._predictors import AxialPredictor, LateralPredictor, SequencePredictor
 from napari_d2r.jobs import SamplerSettings
 from napari_d2r.models import Contract, architecture_named
+from napari_d2r.volumes import Degradation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,7 @@ class Feeding:
     prediction: Literal["x0", "noise"] = "x0"
     sampler: SamplerSettings = field(default_factory=SamplerSettings)
     seed: int = 0
+    degradation: Degradation = field(default_factory=Degradation)
 
 
 # One line per contract; a network is any of those that the registry gives that contract.
@@ -52,5 +54,6 @@ def predictor_of(model: Model, seed: int = 0) -> AxialPredictor:
         prediction=card.prediction,
         sampler=card.sampler or SamplerSettings(),
         seed=seed,
+        degradation=card.degradation.value,
     )
     return predictor_for(model.network, architecture_named(card.architecture).contract, how)

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 
 from napari_d2r.errors import InputError
 from napari_d2r.jobs._settings import (
+    DegradationSettings,
     FrozenModel,
     PriorSettings,
     StudentSettings,
@@ -89,6 +90,7 @@ class TrainJob(Job):
         title="Start from",
         description="None: from scratch. Else bundled, or the folder of a model to adapt.",
     )
+    degradation: DegradationSettings = Field(DegradationSettings(), title="Degradation")
     prior: PriorSettings | None = Field(PriorSettings(), title="Stage I")
     targets: TargetSettings = Field(TargetSettings(), title="Stage II")
     student: StudentSettings | None = Field(StudentSettings(), title="Stage III")

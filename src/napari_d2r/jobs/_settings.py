@@ -6,11 +6,41 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from napari_d2r.volumes import Degradation, DegradationKind
+
 
 class FrozenModel(BaseModel):
     """A value that a person writes or reads: immutable, and no unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DegradationSettings(FrozenModel):
+    """How the slices were measured, which is what training imitates and undoes."""
+
+    kind: DegradationKind = Field(
+        "slice",
+        title="Slices are",
+        description="slice: point samples; block: means over a gap; gaussian: samples of a "
+        "volume that is blurred along Z.",
+    )
+    sigma: float = Field(
+        4.0,
+        gt=0,
+        title="Sigma",
+        description="Of a gaussian, in lateral voxels: its width at half height over 2.355.",
+    )
+    spread: float = Field(
+        1.0,
+        ge=1,
+        title="Spread",
+        description="1: sigma is known. 2: anything from half of it to twice is practised (blind).",
+    )
+
+    @property
+    def value(self) -> Degradation:
+        """What these settings describe."""
+        return Degradation(self.kind, self.sigma, self.spread)
 
 
 class NetworkSettings(FrozenModel):
@@ -58,6 +88,12 @@ class LossSettings(FrozenModel):
     l2: float = Field(0.0, ge=0, title="L2")
     ssim: float = Field(0.0, ge=0, title="1 - SSIM")
     ffl: float = Field(0.0, ge=0, title="Focal frequency")
+    continuity: float = Field(
+        0.0,
+        ge=0,
+        title="Continuity",
+        description="Slices of a gap change little and evenly; for networks of sequences.",
+    )
     cubic: float = Field(
         0.0,
         ge=0,
@@ -70,14 +106,31 @@ class SamplerSettings(FrozenModel):
     """How a diffusion prior is turned into a slice."""
 
     solver: Literal["reverse_sde", "posterior", "ddim", "dpm++"] = Field(
-        "dpm++", title="Solver", description="The paper's reverse SDE takes 100 steps."
+        "dpm++",
+        title="Solver",
+        description="Of IRSDE: the paper's reverse SDE takes 100 steps. DDPMs take ddim.",
     )
-    steps: int = Field(8, ge=1, le=100, title="Steps")
+    steps: int = Field(8, ge=1, le=1000, title="Steps")
+    eta: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        title="Fresh noise",
+        description="Of ddim, step by step: 0 is none, 1 as much as DDPM has.",
+    )
     samples: int = Field(
         1, ge=1, le=64, title="Samples", description="Averaged; one sample is sharp, many are true."
     )
     shared_noise: bool = Field(
         True, title="Shared noise", description="The same noise for all slices of a direction."
+    )
+    blur: float = Field(
+        0.0,
+        ge=0,
+        le=2,
+        title="Blur",
+        description="Of MSDSR: standard deviation of a Gaussian of 3 x 3 x 3 voxels; measured "
+        "slices stay as they are.",
     )
 
 

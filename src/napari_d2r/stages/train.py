@@ -266,6 +266,7 @@ class _Training:
             gap_range=(gap, gap) if is_of_blocks(settings.network) else (min(2.0, gap), 2 * gap),
             voxel_size_nm=(size.z, size.y, size.x),
             halo=halo,
+            degradation=self.job.degradation,
             prediction=settings.prediction if isinstance(settings, PriorSettings) else "x0",
             sampler=self.job.targets.sampler if is_sampled else None,
             scores={"leave-one-out": gain.gain_db}
@@ -287,6 +288,7 @@ class _Training:
             prediction=settings.prediction if isinstance(settings, PriorSettings) else "x0",
             sampler=self.job.targets.sampler,
             seed=self.job.seed,
+            degradation=self.job.degradation.value,
         )
         return predictor_for(network, contract_of(settings.network), how)
 

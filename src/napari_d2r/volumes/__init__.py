@@ -11,6 +11,7 @@ from napari_d2r.volumes._axial import (
     to_dtype,
 )
 from napari_d2r.volumes._crop import crop
+from napari_d2r.volumes._degradation import Degradation, DegradationKind, weighted_mean
 from napari_d2r.volumes._intensity import IntensityRange, require_finite
 from napari_d2r.volumes._volume import (
     MIN_SLICES,
@@ -28,6 +29,8 @@ __all__ = [
     "SUPPORTED_DTYPES",
     "ArrayLike",
     "AxialGrid",
+    "Degradation",
+    "DegradationKind",
     "IntensityRange",
     "Interpolation",
     "Volume",
@@ -39,4 +42,5 @@ __all__ = [
     "resolve_factor",
     "resolve_gap",
     "to_dtype",
+    "weighted_mean",
 ]

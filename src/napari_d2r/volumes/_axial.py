@@ -1,9 +1,11 @@
 """Where output slices stand between input slices, and interpolation between them.
 
-Measured slice ``j`` is a point sample at axial position ``j``. An output slice ``m``
-stands at ``z = m / r``, so that measured slice ``j`` returns at output index ``j * r``
-exactly wherever that is a whole number. Nothing here shifts by half a step, as
-``torch.nn.functional.interpolate`` and ``scipy.ndimage.zoom`` do by default.
+Measured slice ``j`` is centred at axial position ``j``. An output slice ``m`` stands at
+``z = m / r``, so that measured slice ``j`` returns at output index ``j * r`` exactly
+wherever that is a whole number. Nothing here shifts by half a step, as
+``torch.nn.functional.interpolate`` and ``scipy.ndimage.zoom`` do by default. Where slices
+are means over an even number of fine ones, their centres lie between two of these: there
+the grid begins half a step later, so that its slices are those of the volume again.
 """
 
 from __future__ import annotations
@@ -26,10 +28,21 @@ _SAME = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class AxialGrid:
-    """The output slices of a stack of ``num_slices`` sampled ``factor`` times finer."""
+    """The output slices of a stack of ``num_slices`` sampled ``factor`` times finer.
+
+    Parameters
+    ----------
+    offset
+        Output steps, 0 up to but not 1, by which output slice 0 stands after measured slice 0.
+    copies_measured
+        Whether measured slices are point samples, to be copied where the grid meets them;
+        blurred ones are restored like all others.
+    """
 
     num_slices: int
     factor: float
+    offset: float = 0.0
+    copies_measured: bool = True
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.factor) or self.factor <= 1:
@@ -41,7 +54,7 @@ class AxialGrid:
     @property
     def num_output(self) -> int:
         """Output slices: from the first measured slice to at most the last."""
-        return math.floor((self.num_slices - 1) * self.factor + _SAME) + 1
+        return math.floor((self.num_slices - 1) * self.factor - self.offset + _SAME) + 1
 
     @property
     def is_integer(self) -> bool:
@@ -53,9 +66,18 @@ class AxialGrid:
 
         Positions within rounding error of a measured slice are that whole number.
         """
-        z = np.arange(start, self.num_output if stop is None else stop) / self.factor
+        m = np.arange(start, self.num_output if stop is None else stop)
+        z = (m + self.offset) / self.factor
         whole = np.rint(z)
         return np.where(np.abs(z - whole) < _SAME, whole, z)
+
+    def is_copied(self, positions: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which of these `positions` are measured slices that return as they are."""
+        return (positions == np.rint(positions)) & self.copies_measured
+
+    def gaps(self, positions: NDArray[np.float64]) -> NDArray[np.int_]:
+        """The gap that each of these `positions` lies in; the last slice ends the last gap."""
+        return np.minimum(np.floor(positions).astype(int), self.num_slices - 2)
 
 
 def resolve_factor(voxel_size: VoxelSize, factor: float | None) -> float:
