@@ -66,7 +66,7 @@ def test_an_empty_file_is_the_default_job():
         ("max_minutes: -1", r"job\.yaml: max_minutes: .*greater than 0"),
         ("factor: 1", r"job\.yaml: factor: .*greater than 1"),
         ("prior: {prediction: x1}", r"job\.yaml: prior\.prediction: .*'x0' or 'noise'"),
-        ("targets: {sampler: {steps: 101}}", r"job\.yaml: targets\.sampler\.steps: .*100"),
+        ("targets: {sampler: {steps: 1001}}", r"job\.yaml: targets\.sampler\.steps: .*100"),
         ("student: {network: {options: {}}}", r"student\.network\.architecture: .*required"),
         ("- a list", r"job\.yaml: the top level: .*dictionary"),
         ("prior: [unclosed", r"job\.yaml is not valid YAML"),

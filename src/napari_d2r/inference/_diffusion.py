@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Literal
 
 import torch
@@ -123,7 +124,8 @@ class DiffusionPredictor:
             return sample_reverse_sde
         if self.sampler.solver == "posterior":
             return sample_posterior
-        few_steps = {"ddim": sample_ddim, "dpm++": sample_dpm_solver_pp_2m}[self.sampler.solver]
+        ddim = partial(sample_ddim, eta=self.sampler.eta)
+        few_steps = {"ddim": ddim, "dpm++": sample_dpm_solver_pp_2m}[self.sampler.solver]
         times = time_grid(self.schedule, self.sampler.steps)
         return lambda denoise, condition, schedule, noise: few_steps(
             denoise, condition, schedule, noise, times
