@@ -9,13 +9,13 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_d2r.inference import FallbackPredictor, InterpolationPredictor
+from napari_d2r.inference import AxialPredictor, FallbackPredictor, InterpolationPredictor
 from napari_d2r.inspection import Inspection, damaged_gaps, inspect_stream
 from napari_d2r.jobs import CancelToken, Event, Finished, StageStarted
 from napari_d2r.stages._super_resolve_plan import SuperResolvePlan
 from napari_d2r.volumes import Volume, centred_box, crop
 
-__all__ = ["find_damage", "guarded", "sound_slices", "told_damage"]
+__all__ = ["find_damage", "guarded", "sound_slices", "told_damage", "with_fallback"]
 
 _EDGE = 1024  # pixels of a slice's middle that are looked at: enough to tell, quick to read
 
@@ -37,10 +37,14 @@ def find_damage(
 
 def guarded(plan: SuperResolvePlan, damaged: tuple[int, ...]) -> SuperResolvePlan:
     """The plan, with linear interpolation in the damaged gaps."""
+    return replace(plan, predictor=with_fallback(plan.predictor, damaged))
+
+
+def with_fallback(predictor: AxialPredictor, damaged: tuple[int, ...]) -> AxialPredictor:
+    """The predictor, with linear interpolation in the damaged gaps."""
     if not damaged:
-        return plan
-    linear = InterpolationPredictor("linear")
-    return replace(plan, predictor=FallbackPredictor(plan.predictor, linear, damaged))
+        return predictor
+    return FallbackPredictor(predictor, InterpolationPredictor("linear"), damaged)
 
 
 def told_damage(damaged: tuple[int, ...]) -> str:

@@ -215,10 +215,16 @@ def resolve_super_resolve(
 
 
 def _method(job: SuperResolveJob, device: torch.device) -> tuple[Model | None, AxialPredictor]:
+    model = load_model(model_folder(job.model), device) if job.method == "model" else None
+    return model, predictor_of_job(job, model)
+
+
+def predictor_of_job(job: SuperResolveJob, model: Model | None) -> AxialPredictor:
+    """What fills the gaps, before an engine is chosen; workers elsewhere make the same of it."""
     if job.method != "model":
-        return None, InterpolationPredictor(job.method)
-    model = load_model(model_folder(job.model), device)
-    return model, predictor_of(model, job.seed)
+        return InterpolationPredictor(job.method)
+    assert model is not None
+    return predictor_of(model, job.seed)
 
 
 def _rate(
