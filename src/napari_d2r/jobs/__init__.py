@@ -22,6 +22,7 @@ from napari_d2r.jobs._jobs import Device, Engine, Job, SuperResolveJob, TrainJob
 from napari_d2r.jobs._presets import describe_preset, load_preset, preset_names
 from napari_d2r.jobs._provenance import Provenance
 from napari_d2r.jobs._settings import (
+    ClusterSettings,
     DegradationSettings,
     FrozenModel,
     LossSettings,
@@ -40,6 +41,7 @@ __all__ = [
     "BlockWritten",
     "CancelToken",
     "CheckpointSaved",
+    "ClusterSettings",
     "DegradationSettings",
     "Device",
     "Engine",

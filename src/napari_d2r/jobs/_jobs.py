@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 
 from napari_d2r.errors import InputError
 from napari_d2r.jobs._settings import (
+    ClusterSettings,
     DegradationSettings,
     FrozenModel,
     PriorSettings,
@@ -135,6 +136,9 @@ class SuperResolveJob(Job):
         None, gt=0, title="Memory in GB", description="Most to use; None: what speed asks for."
     )
     max_minutes: float | None = Field(None, gt=0, title="Minutes", description="Stop, resumable.")
+    cluster: ClusterSettings | None = Field(
+        None, title="Cluster", description="None: shards are computed in this process."
+    )
 
 
 def _parse(text: str, origin: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -179,4 +180,21 @@ class StudentSettings(FrozenModel):
         ge=0,
         title="Input noise",
         description="Times the noise of measured slices, added where stage II took it away.",
+    )
+
+
+class ClusterSettings(FrozenModel):
+    """Which processes compute the shards, through dask; the result is the same by all."""
+
+    scheduler: str | None = Field(
+        None, title="Scheduler", description="Address, such as tcp://node:8786; None: of our own."
+    )
+    kind: Literal["local", "slurm"] = Field(
+        "local", title="Cluster", description="Of our own: processes here, or jobs of SLURM."
+    )
+    workers: int | None = Field(
+        None, ge=1, le=4096, title="Workers", description="None: one per GPU, or one."
+    )
+    site: Path | None = Field(
+        None, title="Site file", description="YAML with what dask-jobqueue's SLURMCluster takes."
     )
