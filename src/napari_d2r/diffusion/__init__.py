@@ -1,5 +1,6 @@
 """Diffusion processes and samplers: pure functions of (x, condition, t)."""
 
+from napari_d2r.diffusion.ddnm import ChainTimes, RowOperator, sample_chain, sample_ddnm
 from napari_d2r.diffusion.ddpm import (
     NoisePredictor,
     PreservingSchedule,
@@ -38,6 +39,7 @@ from napari_d2r.diffusion.sampling import (
 from napari_d2r.diffusion.schedules import MeanRevertingSchedule, Spacing, time_grid
 
 __all__ = [
+    "ChainTimes",
     "Condition",
     "Denoiser",
     "KnownRows",
@@ -46,6 +48,7 @@ __all__ = [
     "NoisePredictor",
     "NoiseSource",
     "PreservingSchedule",
+    "RowOperator",
     "Spacing",
     "Step",
     "add_noise",
@@ -59,7 +62,9 @@ __all__ = [
     "optimum_step",
     "perturb",
     "posterior_step",
+    "sample_chain",
     "sample_ddim",
+    "sample_ddnm",
     "sample_dpm_solver_pp_2m",
     "sample_posterior",
     "sample_reverse_sde",
