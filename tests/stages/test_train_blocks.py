@@ -44,6 +44,8 @@ def test_srunet_is_trained_for_the_gap_of_the_stack_and_used(
         ([*BLOCKS, "student.network.options.factor=3"], "slices 3 lateral voxels apart, these are"),
         (["student.loss.cubic=1"], "for networks of blocks, not for aenet-fast"),
         (["prior.loss.cubic=1"], "for networks of blocks, not for lateral"),
+        (["prior.loss.continuity=1"], "for networks of sequences, not for lateral"),
+        ([*BLOCKS, "student.loss={continuity: 1}"], "for networks of sequences, not for srunet"),
         (["student.network.architecture=nafnet"], "does not serve stage III; choose .* or srunet"),
     ],
 )

@@ -12,7 +12,7 @@ import torch
 
 from napari_d2r.checkpoints import load_card, load_index, model_folder
 from napari_d2r.errors import InputError
-from napari_d2r.jobs import NetworkSettings, PriorSettings, StudentSettings, TrainJob
+from napari_d2r.jobs import LossSettings, NetworkSettings, PriorSettings, StudentSettings, TrainJob
 from napari_d2r.models import ARCHITECTURES, Contract, architecture_named, build_network
 from napari_d2r.stages._device import resolve_device
 from napari_d2r.training import PRIOR_TASKS, STUDENT_TASKS
@@ -90,11 +90,8 @@ def resolve_train(
             raise InputError(
                 "The training would never end: set max_minutes, or max_steps of each stage."
             )
-        if stage is not None and stage.loss.cubic and not is_of_blocks(stage.network):
-            raise InputError(
-                f"The cubic-weighted loss is for networks of blocks, not for "
-                f"{stage.network.architecture}; take l2 instead."
-            )
+        if stage is not None:
+            _check_losses(stage.loss, stage.network)
     if job.targets.kind == "prior" and job.prior is None and job.student is not None:
         raise InputError("Targets of kind 'prior' need stage I; choose linear or none instead.")
     warnings = []
@@ -176,6 +173,20 @@ def _check_network(settings: NetworkSettings, contracts: Collection[Contract], s
         raise InputError(f"Network {name} does not serve {stage}; choose {fitting}.")
     with torch.device("meta"):  # allocates nothing
         build_network(name, settings.options)
+
+
+def _check_losses(loss: LossSettings, network: NetworkSettings) -> None:
+    """Refuse losses that look at more than the network predicts."""
+    if loss.cubic and not is_of_blocks(network):
+        raise InputError(
+            f"The cubic-weighted loss is for networks of blocks, not for {network.architecture}; "
+            "take l2 instead."
+        )
+    if loss.continuity and contract_of(network) != "sequence":
+        raise InputError(
+            f"The continuity loss is for networks of sequences, not for {network.architecture}; "
+            "leave it out."
+        )
 
 
 def _check_folder(folder: Path, resume: bool, overwrite: bool) -> None:

@@ -1,4 +1,4 @@
-"""Losses: L1, L2, structural similarity, focal frequency, and squares by difficulty."""
+"""Losses: L1, L2, structural similarity, focal frequency, continuity, squares by difficulty."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from napari_d2r.jobs import LossSettings
+from napari_d2r.training._continuity import continuity_loss
 
 
 def restoration_loss(predicted: Tensor, truth: Tensor, weights: LossSettings) -> Tensor:
@@ -20,6 +21,8 @@ def restoration_loss(predicted: Tensor, truth: Tensor, weights: LossSettings) ->
         total = total + weights.ssim * (1 - structural_similarity(predicted, truth))
     if weights.ffl:
         total = total + weights.ffl * focal_frequency_loss(predicted, truth)
+    if weights.continuity:
+        total = total + weights.continuity * continuity_loss(predicted)
     return total
 
 

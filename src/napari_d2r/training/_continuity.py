@@ -1,0 +1,59 @@
+"""The continuity loss of DGEAN: slices of a gap should change little, and evenly.
+
+Chen et al., arXiv 2411.16792. With x_i the distance from predicted slice i to the next::
+
+    L_cont = mean_i x_i + G(x),    G(x) = sum_ij |x_i - x_j| / (2 n^2 mean x)
+
+The paper subtracts the Gini coefficient G from 1, which would reward uneven steps; what its text
+asks for is G itself. Its distance is LPIPS, whose weights are not part of this package; ours looks
+at edges, which is what changes from slice to slice. The measured slices at the ends of a gap are
+left out: their noise would count as a step.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+_LEVELS = 3  # pixels, and means of 2 x 2 and of 4 x 4
+_TINY = 1e-6
+
+
+def continuity_loss(slices: Tensor) -> Tensor:
+    """Mean distance of neighbours plus its Gini coefficient; a scalar in [0, 2).
+
+    Parameters
+    ----------
+    slices
+        (B, D, H, W), evenly spaced in one gap; of a single slice the loss is 0.
+    """
+    if slices.shape[1] < 2:
+        return slices.new_zeros(())
+    steps = gradient_distance(slices[:, :-1], slices[:, 1:])
+    return steps.mean() + gini(steps).mean()
+
+
+def gradient_distance(a: Tensor, b: Tensor) -> Tensor:
+    """How far the edges of two images are apart, from 0 to 1: (B, D, H, W) -> (B, D).
+
+    ``mean |grad a - grad b| / (mean |grad a| + mean |grad b|)`` over forward differences along both
+    axes, averaged over three scales. Brightness and contrast that both share do not count.
+    """
+    a, b = a.float(), b.float()
+    total = a.new_zeros(a.shape[:-2])
+    for level in range(_LEVELS):
+        if level:
+            a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
+        total = total + _edges(a - b) / (_edges(a) + _edges(b) + _TINY)
+    return total / _LEVELS
+
+
+def gini(steps: Tensor) -> Tensor:
+    """Gini coefficient of the last axis: 0 where all are equal, (n - 1) / n where one has all."""
+    differences = (steps[..., :, None] - steps[..., None, :]).abs().mean((-2, -1))
+    return differences / (2 * steps.mean(-1) + _TINY)
+
+
+def _edges(image: Tensor) -> Tensor:
+    """Mean absolute forward difference along both axes."""
+    return image.diff(dim=-2).abs().mean((-2, -1)) + image.diff(dim=-1).abs().mean((-2, -1))
