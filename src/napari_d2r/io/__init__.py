@@ -11,7 +11,7 @@ from napari_d2r.io._folder import (
     slice_paths,
     usual_header,
 )
-from napari_d2r.io._ome_zarr import OmeZarrOutput, Shard, create_output, interrupted_shard
+from napari_d2r.io._ome_zarr import OmeZarrOutput, create_output, interrupted_shard
 from napari_d2r.io._open import VolumeInfo, is_slice_folder, open_source, open_volume, probe
 from napari_d2r.io._owner import (
     begin_showing,
@@ -22,6 +22,7 @@ from napari_d2r.io._owner import (
 from napari_d2r.io._provenance import PROVENANCE
 from napari_d2r.io._pyramid import ome_zarr_num_bytes
 from napari_d2r.io._save_tiff import save_tiff, save_tiff_stream
+from napari_d2r.io._shards import Shard, ShardStore
 from napari_d2r.io._source import Edges, Source, pick_axes
 from napari_d2r.io._units import length_in_nm
 
@@ -30,6 +31,7 @@ __all__ = [
     "Edges",
     "OmeZarrOutput",
     "Shard",
+    "ShardStore",
     "SliceFile",
     "SliceHeader",
     "Source",
