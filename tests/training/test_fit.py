@@ -145,6 +145,15 @@ def test_events_come_in_their_grammar(tmp_path, monkeypatch):
     assert isinstance(result, FitResult)
 
 
+def test_another_clock_counts_the_time(tmp_path):
+    tick = iter(range(100))
+    settings = optimizer(max_steps=None)
+    _, _, result = fitted(
+        ToyTask(), tmp_path, settings, max_seconds=4, clock=lambda: float(next(tick))
+    )
+    assert (result.steps, result.elapsed_s) == (3, 4)
+
+
 def test_a_time_budget_ends_it(tmp_path):
     _, _, result = fitted(ToyTask(), tmp_path, optimizer(max_steps=None), max_seconds=0.2)
     assert result.outcome is Outcome.COMPLETED

@@ -83,6 +83,11 @@ class TrainJob(Job):
         None, gt=1, title="Factor", description="None: what makes the voxels isotropic."
     )
     max_minutes: float | None = Field(15.0, gt=0, title="Minutes", description="Time budget.")
+    clock: Literal["wall", "processor"] = Field(
+        "wall",
+        title="Clock",
+        description="By which the time budget is counted; processor: whatever else runs.",
+    )
     max_voxels: int = Field(
         200_000_000, ge=100_000, title="Training voxels", description="More are cropped centrally."
     )

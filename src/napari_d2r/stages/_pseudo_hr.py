@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from functools import partial
 from pathlib import Path
 
@@ -100,6 +100,7 @@ def restore_into(
     gap: float,
     predictor: AxialPredictor,
     cancel: CancelToken | None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Generator[Event, None, None]:
     """Fill the gaps of a stack in memory, k - 1 slices each, from where the file ends.
 
@@ -112,7 +113,7 @@ def restore_into(
     grid, unit = AxialGrid(len(measured), k), IntensityRange(0.0, 1.0)
     total, lateral = grid.num_output, volume.shape[1:]
     token, first, began = CountingToken(cancel), file.num_done, time.perf_counter()
-    noted = began
+    noted = clock()
     if first:
         yield BlockWritten((0, 0, 0), (first, *lateral))
     yield Progress(first, total, "slices")
@@ -134,7 +135,7 @@ def restore_into(
             slab = yield from in_beats(work, token, so_far, BEAT_S)
             file.write(slab)
         finally:
-            now = time.perf_counter()
+            now = clock()
             file.note(now - noted)
             noted = now
         yield BlockWritten(box.start, box.stop)

@@ -11,6 +11,7 @@ import errno
 import hashlib
 import math
 import shutil
+import time
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -80,6 +81,7 @@ __all__ = ["TrainPlan", "TrainedModels", "resolve_train", "run_train"]
 PSEUDO_HR = "pseudo_hr.npy"
 # Lateral pixels that leave-one-out looks at; sampling takes many passes for each.
 _JUDGING_EDGE, _JUDGING_EDGE_SAMPLED = 192, 64
+CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +232,7 @@ class _Training:
             state_path=self.work / f"{name}.safetensors",
             identity=f"{self.identity}/{name}",
             max_seconds=seconds,
+            clock=CLOCKS[self.job.clock],
             resume=self.resume,
             cancel=self.cancel,
         )
@@ -306,7 +309,8 @@ class _Training:
         yield self._announced(file, k, region)
         linear: AxialPredictor = InterpolationPredictor("linear")
         predictor = self.predictors["prior"] if settings.kind == "prior" else linear
-        yield from restore_into(file, measured, k, self.plan.gap, predictor, self.cancel)
+        clock = CLOCKS[self.job.clock]
+        yield from restore_into(file, measured, k, self.plan.gap, predictor, self.cancel, clock)
         self.spent_s += file.seconds
         return torch.from_numpy(file.read()).to(self.stack.device), measured
 
@@ -334,7 +338,9 @@ def _identity(plan: TrainPlan, stored: NDArray[np.generic]) -> str:
 
     The time budget and the device are not among them: a resumed run may have more time.
     """
-    settings = plan.job.model_copy(update={"max_minutes": None, "device": "auto"}).to_yaml()
+    settings = plan.job.model_copy(
+        update={"max_minutes": None, "clock": "wall", "device": "auto"}
+    ).to_yaml()
     digest = hashlib.sha256(settings.encode())
     digest.update(f"{plan.gap} {stored.shape} {stored.dtype}".encode())
     for folder in plan.learned.values():

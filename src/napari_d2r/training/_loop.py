@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -76,13 +76,14 @@ def fit(
     state_path: Path,
     identity: str,
     max_seconds: float | None = None,
+    clock: Callable[[], float] = time.perf_counter,
     resume: bool = False,
     cancel: CancelToken | None = None,
 ) -> Generator[Event, None, FitResult]:
     """Train ``network`` in place; at the end it holds its best averaged weights.
 
-    The budget is ``settings.max_steps`` or ``max_seconds``, whichever comes first; the
-    learning rate follows the fraction of the budget that is used up. The generator
+    The budget is ``settings.max_steps`` or ``max_seconds`` by ``clock``, whichever comes first;
+    the learning rate follows the fraction of the budget that is used up. The generator
     returns a `FitResult` (``result = yield from fit(...)``).
 
     Raises
@@ -93,12 +94,12 @@ def fit(
     run = _Run(network.to(device), settings, identity, state_path)
     if resume and state_path.exists():
         run.restore(device)
-    began = time.perf_counter() - run.counters.elapsed_s
+    began = clock() - run.counters.elapsed_s
     last_report = last_save = time.perf_counter()
     scores: Mapping[str, float] = {}
     skips_in_a_row = 0
     while not run.counters.finished:
-        run.counters.elapsed_s = time.perf_counter() - began
+        run.counters.elapsed_s = clock() - began
         fraction = _fraction(run.counters, settings.max_steps, max_seconds)
         if fraction >= 1:
             run.counters.finished = True
@@ -120,7 +121,7 @@ def fit(
         now = time.perf_counter()
         if loss is not None and now - last_report > REPORT_EVERY_S:
             last_report = now
-            elapsed = now - began
+            elapsed = run.counters.elapsed_s
             left = elapsed * (1 - fraction) / fraction if fraction > 0.005 else None
             yield Progress(fraction, 1.0, "of the budget", eta_s=left)
             yield Scalars(run.counters.step, {TRAINING_LOSS: loss})
