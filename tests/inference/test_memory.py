@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -11,8 +13,8 @@ from napari_d2r.inference import (
     AxialPredictor,
     Box,
     GapRequest,
+    begin_shard,
     fill_in_parts,
-    fill_shard,
     is_out_of_memory,
 )
 from napari_d2r.jobs import CancelToken
@@ -40,10 +42,10 @@ class Cramped:
         return self.predictor.predict(slab, request, cancel)
 
 
-def fill(predictor: AxialPredictor, box: Box) -> np.ndarray:
+def begin(predictor: AxialPredictor, box: Box) -> Callable[[], np.ndarray]:
     values = np.random.default_rng(0).random(SHAPE, np.float32)
     volume = Volume(values, VoxelSize(40, 10, 10))
-    return fill_shard(volume, GRID, box, predictor, IntensityRange(0, 1), 4, torch.device("cpu"))
+    return begin_shard(volume, GRID, box, predictor, IntensityRange(0, 1), 4, torch.device("cpu"))
 
 
 @pytest.mark.parametrize(
@@ -57,33 +59,33 @@ def fill(predictor: AxialPredictor, box: Box) -> np.ndarray:
 )
 def test_parts_are_the_whole(regressor: AxialPredictor, error: Exception) -> None:
     cramped = Cramped(regressor, 120 * 110, error)
-    parts, edge = fill_in_parts(lambda box: fill(cramped, box), BOX)
-    np.testing.assert_allclose(parts, fill(regressor, BOX), atol=0.5 / 255)
+    parts, edge = fill_in_parts(lambda box: begin(cramped, box), BOX)
+    np.testing.assert_allclose(parts(), begin(regressor, BOX)(), atol=0.5 / 255)
     assert cramped.refused
     assert edge == 75
     tried = cramped.refused
-    again, edge = fill_in_parts(lambda box: fill(cramped, box), BOX, edge)
+    again, edge = fill_in_parts(lambda box: begin(cramped, box), BOX, edge)
     assert (edge, cramped.refused) == (75, tried)  # nothing is tried in vain twice
-    assert np.array_equal(again, parts)
+    assert np.array_equal(again(), parts())
 
 
 def test_quarters_of_quarters(regressor: AxialPredictor) -> None:
     around = 2 * regressor.halo.lateral + regressor.halo.stride
     cramped = Cramped(regressor, (38 + around) * (32 + around), MemoryError())
-    parts, edge = fill_in_parts(lambda box: fill(cramped, box), BOX)
-    np.testing.assert_allclose(parts, fill(regressor, BOX), atol=0.5 / 255)
+    parts, edge = fill_in_parts(lambda box: begin(cramped, box), BOX)
+    np.testing.assert_allclose(parts(), begin(regressor, BOX)(), atol=0.5 / 255)
     assert edge is not None
     assert edge <= 75
 
 
 def test_where_nothing_fits_the_error_rises(regressor: AxialPredictor) -> None:
     with pytest.raises(RuntimeError, match="can't allocate memory"):
-        fill_in_parts(lambda box: fill(Cramped(regressor, 0, ON_CPU), box), BOX)
+        fill_in_parts(lambda box: begin(Cramped(regressor, 0, ON_CPU), box), BOX)
 
 
 def test_other_errors_rise_at_once(regressor: AxialPredictor) -> None:
     cramped = Cramped(regressor, 0, RuntimeError("mat1 and mat2 must have the same dtype"))
     with pytest.raises(RuntimeError, match="same dtype"):
-        fill_in_parts(lambda box: fill(cramped, box), BOX)
+        fill_in_parts(lambda box: begin(cramped, box), BOX)
     assert cramped.refused == 1
     assert not is_out_of_memory(ValueError("out of memory"))

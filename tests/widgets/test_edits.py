@@ -61,7 +61,7 @@ def test_pixels_edited_in_place_do_not_meet_blocks_of_the_old_ones(
     layer = add_stack(phantom_sample((33, 160, 160), factor=4)[0].read().copy())  # nine blocks
     widget = open_widget("Super-resolve")
     widget.form.model.setCurrentText("Linear interpolation")
-    fill, begun = stage.fill_shard, []
+    fill, begun = stage.begin_shard, []
 
     def fail_at_the_third(*arguments: Any) -> Any:
         begun.append(arguments)
@@ -75,7 +75,7 @@ def test_pixels_edited_in_place_do_not_meet_blocks_of_the_old_ones(
         qtbot.mouseClick(widget.view.run, Qt.MouseButton.LeftButton)
         qtbot.waitUntil(lambda: not widget._run.is_running, timeout=30_000)
 
-    monkeypatch.setattr(stage, "fill_shard", fail_at_the_third)
+    monkeypatch.setattr(stage, "begin_shard", fail_at_the_third)
     run("Run")
     layer.data[4, 77, 77] ^= 1  # one pixel, of which napari does not tell
     run("Resume")

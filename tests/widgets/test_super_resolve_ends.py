@@ -150,7 +150,7 @@ def test_a_run_that_fails_behind_a_closed_dock_is_heard_of(
         gate.wait(20)
         raise ValueError("weights are upside down")
 
-    monkeypatch.setattr(stage, "fill_shard", fail)
+    monkeypatch.setattr(stage, "begin_shard", fail)
     qtbot.mouseClick(widget.view.run, Qt.MouseButton.LeftButton)
     run = widget._run
     viewer.window.remove_dock_widget(widget)

@@ -50,14 +50,14 @@ def widget(open_widget: Any, add_stack: Any, slices: Any, qtbot: Any) -> Any:
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Every block takes a little while; the list holds those begun."""
-    fill, begun = stage.fill_shard, []
+    fill, begun = stage.begin_shard, []
 
     def fill_slowly(volume: Any, grid: Any, box: Any, *rest: Any) -> Any:
         begun.append(box)
         time.sleep(0.2)
         return fill(volume, grid, box, *rest)
 
-    monkeypatch.setattr(stage, "fill_shard", fill_slowly)
+    monkeypatch.setattr(stage, "begin_shard", fill_slowly)
     return begun
 
 
@@ -212,7 +212,7 @@ def test_closing_the_viewer_ends_all_and_leaves_a_store_to_resume(
 def test_closing_the_viewer_waits_for_no_tile_that_does_not_end(
     viewer: Any, widget: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fill, gate, begun = stage.fill_shard, threading.Event(), []
+    fill, gate, begun = stage.begin_shard, threading.Event(), []
 
     def stick_at_the_third(*arguments: Any) -> Any:
         begun.append(arguments)
@@ -220,7 +220,7 @@ def test_closing_the_viewer_waits_for_no_tile_that_does_not_end(
             gate.wait(60)
         return fill(*arguments)
 
-    monkeypatch.setattr(stage, "fill_shard", stick_at_the_third)
+    monkeypatch.setattr(stage, "begin_shard", stick_at_the_third)
     _click_run(widget, qtbot)
     qtbot.waitUntil(lambda: len(begun) == 3, timeout=10000)
     runner = widget._run._runner
@@ -263,7 +263,7 @@ def test_a_model_that_raises_ends_in_a_sentence(
     viewer: Any, widget: Any, qtbot: Any, monkeypatch: Any, error: BaseException, words: str
 ) -> None:
     with monkeypatch.context() as broken:
-        broken.setattr(stage, "fill_shard", _raise(error))
+        broken.setattr(stage, "begin_shard", _raise(error))
         _click_run(widget, qtbot)
         assert words in _wait_end(widget, qtbot)
     _wait_ready(widget, qtbot)
@@ -274,20 +274,20 @@ def test_a_model_that_raises_ends_in_a_sentence(
 def test_out_of_memory_is_retried_in_smaller_parts(
     viewer: Any, widget: Any, qtbot: Any, monkeypatch: Any, slices: Any, tmp_path: Path
 ) -> None:
-    fill = stage.fill_shard
+    fill = stage.begin_shard
 
     def fill_small(volume: Any, grid: Any, box: Any, *rest: Any) -> Any:
         if box.shape[1] > 32:
             raise MemoryError
         return fill(volume, grid, box, *rest)
 
-    monkeypatch.setattr(stage, "fill_shard", fill_small)
+    monkeypatch.setattr(stage, "begin_shard", fill_small)
     warned: list[str] = []
     _click_run(widget, qtbot)
     widget._run.warned.connect(warned.append)
     assert "Finished" in _wait_end(widget, qtbot)
     assert [w for w in warned if "Memory ran out" in w] == warned and len(warned) == 1
-    monkeypatch.setattr(stage, "fill_shard", fill)
+    monkeypatch.setattr(stage, "begin_shard", fill)
     result = np.asarray(_results(viewer)[0].data)
     assert np.array_equal(result, _expected(viewer, tmp_path, slices))
 

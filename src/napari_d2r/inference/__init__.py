@@ -1,6 +1,7 @@
 """Filling gaps: predictors, and the sliding window that carries them over a volume."""
 
 from napari_d2r.inference._blocks import BlockPredictor
+from napari_d2r.inference._ddnm import DDNMPredictor
 from napari_d2r.inference._device import faster_types, synchronize
 from napari_d2r.inference._diffusion import DiffusionPredictor
 from napari_d2r.inference._eight_bits import (
@@ -19,7 +20,9 @@ from napari_d2r.inference._intervals import (
 )
 from napari_d2r.inference._judge import leave_one_out, measure_halo
 from napari_d2r.inference._learn_intervals import learn_uncertainty, seen_at_gap
+from napari_d2r.inference._masked import MaskedDiffusionPredictor, MaskedPredictor
 from napari_d2r.inference._memory import fill_in_parts, is_out_of_memory
+from napari_d2r.inference._midpoint import MidpointDiffusionPredictor, MidpointPredictor
 from napari_d2r.inference._plan import CHUNK, ShardPlan, choose_shard, measure_rate
 from napari_d2r.inference._predictors import (
     AxialPredictor,
@@ -33,7 +36,7 @@ from napari_d2r.inference._predictors import (
 )
 from napari_d2r.inference._slice import predict_slice
 from napari_d2r.inference._variants import NoVariant, in_half, require_sound
-from napari_d2r.inference._window import Box, fill_shard
+from napari_d2r.inference._window import Box, begin_shard, fill_shard
 from napari_d2r.inference._workers import share_out
 
 __all__ = [
@@ -43,6 +46,7 @@ __all__ = [
     "AxialPredictor",
     "BlockPredictor",
     "Box",
+    "DDNMPredictor",
     "DiffusionPredictor",
     "EightBits",
     "FallbackPredictor",
@@ -53,10 +57,15 @@ __all__ = [
     "Interrupted",
     "IntervalPredictor",
     "LateralPredictor",
+    "MaskedDiffusionPredictor",
+    "MaskedPredictor",
+    "MidpointDiffusionPredictor",
+    "MidpointPredictor",
     "NoVariant",
     "NotServed",
     "SequencePredictor",
     "ShardPlan",
+    "begin_shard",
     "calibrate",
     "choose_shard",
     "faster_types",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise, product
 from typing import Any
 
@@ -25,8 +26,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def fill_in_parts(
-    fill: Callable[[Box], NDArray[Any]], box: Box, edge: int | None = None
-) -> tuple[NDArray[Any], int | None]:
+    fill: Callable[[Box], Callable[[], NDArray[Any]]], box: Box, edge: int | None = None
+) -> tuple[Callable[[], NDArray[Any]], int | None]:
     """Fill a box at once, or where memory ends in lateral quarters, and these again.
 
     Parts are read with the halo that they need, so what comes out is the same.
@@ -34,14 +35,14 @@ def fill_in_parts(
     Parameters
     ----------
     fill
-        Gives the voxels of any part of the box.
+        Begins any part of the box, and gives what waits for its voxels.
     edge
         Lateral edge above which parts are known not to fit.
 
     Returns
     -------
-    values, edge
-        The voxels of the box, and the edge above which parts did not fit, if any.
+    arrived, edge
+        What waits for the voxels of the box, and the edge above which parts did not fit, if any.
 
     Raises
     ------
@@ -59,15 +60,16 @@ def fill_in_parts(
         # The exception is gone here, and with it the frames that held on to memory.
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-    values: NDArray[Any] | None = None
+    whole: NDArray[Any] | None = None
     for part in _quarters(box):
-        found, edge = fill_in_parts(fill, part, edge)
-        if values is None:
-            values = np.empty((z, y, x), found.dtype)
+        arrived, edge = fill_in_parts(fill, part, edge)
+        found = arrived()  # before the next is begun, since memory is short
+        if whole is None:
+            whole = np.empty((z, y, x), found.dtype)
         top, left = (a - b for a, b in zip(part.start[1:], box.start[1:], strict=True))
-        values[:, top : top + part.shape[1], left : left + part.shape[2]] = found
-    assert values is not None
-    return values, edge
+        whole[:, top : top + part.shape[1], left : left + part.shape[2]] = found
+    assert whole is not None
+    return partial(np.asarray, whole), edge
 
 
 def _quarters(box: Box) -> list[Box]:

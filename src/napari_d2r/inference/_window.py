@@ -1,11 +1,13 @@
 """The sliding window: one output shard from the measured slices around it.
 
 `fill_shard` is the unit of work. It depends on nothing but its arguments, so a local
-loop, a resumed run and a worker elsewhere produce the same bytes.
+loop, a resumed run and a worker elsewhere produce the same bytes. `begin_shard` is the same for
+callers that have something else to do while a device computes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +16,10 @@ import torch
 from numpy.typing import NDArray
 
 from napari_d2r.inference._predictors import AxialPredictor, GapRequest, Halo, log2_of
+from napari_d2r.inference._rounding import as_stored, to_stored
+from napari_d2r.inference._transfer import to_device, to_host
 from napari_d2r.jobs import CancelToken
-from napari_d2r.volumes import AxialGrid, IntensityRange, Volume, require_finite, to_dtype
+from napari_d2r.volumes import AxialGrid, IntensityRange, Volume, require_finite
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,28 @@ def fill_shard(
     Interrupted
         When ``cancel`` is set.
     """
+    return begin_shard(
+        volume, grid, box, predictor, intensity, gap, device, cancel, half_widths=half_widths
+    )()
+
+
+@torch.inference_mode()
+def begin_shard(
+    volume: Volume,
+    grid: AxialGrid,
+    box: Box,
+    predictor: AxialPredictor,
+    intensity: IntensityRange,
+    gap: float,
+    device: torch.device,
+    cancel: CancelToken | None = None,
+    *,
+    half_widths: bool = False,
+) -> Callable[[], NDArray[Any]]:
+    """As `fill_shard`; call what is returned to wait for the voxels.
+
+    On cuda this returns while the device computes, elsewhere when it is done.
+    """
     positions = grid.positions(box.start[0], box.stop[0])
     nearest = np.rint(positions).astype(int)
     measured = positions == nearest
@@ -75,7 +101,7 @@ def fill_shard(
             y, x = box.lateral
             output[m] = volume.read(slice(nearest[m], nearest[m] + 1), y, x)[0]
     if measured.all():
-        return output
+        return lambda: output
 
     positions = positions[~measured]
     gaps = np.floor(positions).astype(int)
@@ -86,9 +112,10 @@ def fill_shard(
     slab_stop = min(volume.shape[0], last + 2 + predictor.halo.slices)
     stored = volume.read(slice(slab_start, slab_stop), *tile)
     require_finite(stored, volume.name)
-    slab = torch.from_numpy(intensity.to_unit(stored)).to(device)
+    slab = to_device(torch.from_numpy(intensity.to_unit(stored)), device)
 
     depths, row, column = depth_table(positions, gaps, first, last)
+    places = to_device(torch.from_numpy(np.stack([row, column])), device)
     origin = (slab_start, tile[0].start, tile[1].start)
     request = GapRequest(first - slab_start, torch.from_numpy(depths), log2_of(gap), origin)
     filled = predictor.predict(slab, request, cancel)
@@ -96,13 +123,15 @@ def fill_shard(
         slice(want.start - have.start, want.stop - have.start)
         for want, have in zip(box.lateral, tile, strict=True)
     )
-    wanted = filled[row, column][:, inner[0], inner[1]].float().cpu().numpy()
-    output[~measured] = (
-        to_dtype(wanted * np.float32(intensity.span), volume.dtype)
-        if half_widths
-        else intensity.from_unit(wanted, volume.dtype)
-    )
-    return output
+    wanted = filled[..., inner[0], inner[1]][places[0], places[1]]
+    grey = IntensityRange(0.0, intensity.span) if half_widths else intensity
+    arrived = to_host(to_stored(wanted, grey, volume.dtype))
+
+    def finish() -> NDArray[Any]:
+        output[~measured] = as_stored(arrived(), volume.dtype)
+        return output
+
+    return finish
 
 
 def with_halo(box: Box, shape: tuple[int, int, int], halo: Halo) -> tuple[slice, slice]:

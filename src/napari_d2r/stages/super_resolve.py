@@ -6,25 +6,16 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
-
 from napari_d2r.checkpoints import UncertaintyCard
-from napari_d2r.inference import (
-    CHUNK,
-    Box,
-    Interrupted,
-    fill_in_parts,
-    fill_shard,
-)
-from napari_d2r.io import OmeZarrOutput, Shard, create_output, save_tiff_stream
+from napari_d2r.inference import CHUNK, Interrupted
+from napari_d2r.io import OmeZarrOutput, create_output, save_tiff_stream
 from napari_d2r.jobs import (
-    BlockWritten,
     CancelToken,
     Event,
     Finished,
@@ -35,8 +26,7 @@ from napari_d2r.jobs import (
     Started,
     Warned,
 )
-from napari_d2r.stages._ahead import made_ahead
-from napari_d2r.stages._beats import CountingToken
+from napari_d2r.stages._fill import Compute, compute_here, fill_shards
 from napari_d2r.stages._guard import find_damage, guarded, told_damage
 from napari_d2r.stages._half_widths import half_width_plan
 from napari_d2r.stages._provenance import provenance_of
@@ -152,9 +142,10 @@ def _run(
     facts = provenance.model_copy(update={"linear_gaps": damaged}).model_dump(mode="json")
     count = 2 if plan.uncertainty is None else 4
     yield StageStarted("super-resolve", 1, count)
-    outcome, num_written = yield from _fill(
-        guarded(plan, damaged), output, fill_shard, cancel, began, first
-    )
+    with _computing(guarded(plan, damaged), damaged, output) as compute:
+        outcome, num_written = yield from fill_shards(
+            output, compute, cancel, ends=_ends(plan, began), first=first
+        )
     if outcome is Outcome.COMPLETED and plan.uncertainty is not None:
         outcome = yield from _fill_beside(
             plan, plan.uncertainty, damaged, create, cancel, began, overwrite, facts
@@ -177,6 +168,26 @@ def _run(
     )
 
 
+@contextmanager
+def _computing(
+    plan: SuperResolvePlan, damaged: tuple[int, ...], output: OmeZarrOutput
+) -> Iterator[Compute]:
+    """What computes the shards: this process, or the workers that the job asks for."""
+    if plan.job.cluster is None:
+        yield compute_here(plan, output)
+        return
+    from napari_d2r.stages._cluster import ShardTask, computed_by, connected  # an extra
+
+    task = ShardTask.of(plan, damaged, output.partial_path, _identity(plan))
+    with connected(plan.job.cluster) as client:
+        yield partial(computed_by, client, task)
+
+
+def _ends(plan: SuperResolvePlan, began: float) -> float:
+    """When no more shards are begun, by `time.perf_counter`."""
+    return math.inf if plan.job.max_minutes is None else began + 60 * plan.job.max_minutes
+
+
 def _fill_beside(
     plan: SuperResolvePlan,
     card: UncertaintyCard,
@@ -197,90 +208,15 @@ def _fill_beside(
         return Outcome.CANCELLED
     output = create(widths.store)
     try:
-        outcome, _ = yield from _fill(
-            widths,
-            output,
-            partial(fill_shard, half_widths=True),
-            cancel,
-            began,
-            None,
-            is_shown=False,
-        )
+        compute = compute_here(widths, output, half_widths=True)
+        ends = _ends(widths, began)
+        outcome, _ = yield from fill_shards(output, compute, cancel, ends=ends, is_shown=False)
         if outcome is Outcome.COMPLETED:
             about = {"kind": "uncertainty", "level": card.model.level, "scale": scale}
             outcome = yield from _deliver(widths, output, cancel, overwrite, {**facts, **about}, 3)
         return outcome
     finally:
         output.release()
-
-
-def _fill(
-    plan: SuperResolvePlan,
-    output: OmeZarrOutput,
-    fill_box: Callable[..., NDArray[Any]],
-    cancel: CancelToken | None,
-    began: float,
-    first: tuple[float, float, float] | None,
-    *,
-    is_shown: bool = True,
-) -> Generator[Event, None, tuple[Outcome, int]]:
-    """Write every shard that is not done yet; returns how it ended and the voxels written."""
-    stop = CountingToken(cancel)
-    fitting: int | None = None  # lateral edge above which memory has run out
-
-    def part(box: Box) -> NDArray[Any]:
-        return fill_box(
-            plan.volume,
-            plan.grid,
-            box,
-            plan.predictor,
-            plan.intensity,
-            plan.gap,
-            plan.device,
-            stop,
-        )
-
-    def fill(shard: Shard) -> tuple[NDArray[Any], bool]:
-        nonlocal fitting
-        values, fitting = fill_in_parts(part, Box(shard.start, shard.stop), fitting)
-        return values, fitting is not None
-
-    def in_time(shards: list[Shard]) -> Iterator[Shard]:
-        limit = math.inf if plan.job.max_minutes is None else 60 * plan.job.max_minutes
-        for shard in shards:
-            if time.perf_counter() - began > limit:
-                return
-            yield shard
-
-    shards, finished = output.shards(), output.done
-    waiting = [shard for shard in shards if shard.index not in finished]
-    if first is not None:
-        waiting.sort(key=lambda shard: _distance(shard, first))
-    started, num_written, count, was_cramped = time.perf_counter(), 0, 0, False
-    unit = "shards" if is_shown else "parts"
-    yield Progress(len(finished), len(shards), unit)
-    with closing(made_ahead(in_time(waiting), fill, stop)) as filled:
-        try:
-            for count, (shard, (values, is_cramped)) in enumerate(filled, start=1):
-                if is_cramped and not was_cramped:
-                    yield Warned(
-                        "Memory ran out, so shards are now computed in smaller parts: the result "
-                        "is the same, but it takes longer."
-                    )
-                was_cramped = is_cramped
-                output.write(shard, values)
-                num_written += values.size
-                if is_shown:
-                    yield BlockWritten(shard.start, shard.stop)
-                eta = (time.perf_counter() - started) / count * (len(waiting) - count)
-                yield Progress(len(finished) + count, len(shards), unit, eta_s=eta)
-                if cancel:
-                    return Outcome.CANCELLED, num_written
-        except Interrupted:
-            return Outcome.CANCELLED, num_written
-    if count == len(waiting):
-        return Outcome.COMPLETED, num_written
-    return Outcome.CANCELLED if cancel else Outcome.OUT_OF_TIME, num_written
 
 
 def _deliver(
@@ -315,12 +251,6 @@ def _deliver(
     if is_tiff(plan.output):
         output.discard()
     return Outcome.COMPLETED
-
-
-def _distance(shard: Shard, point: tuple[float, float, float]) -> float:
-    """Squared distance in voxels from a point to a shard; 0 inside."""
-    axes = zip(point, shard.start, shard.stop, strict=True)
-    return sum(max(start - at, at - stop, 0.0) ** 2 for at, start, stop in axes)
 
 
 def _identity(plan: SuperResolvePlan) -> str:
