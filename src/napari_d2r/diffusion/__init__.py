@@ -12,6 +12,7 @@ from napari_d2r.diffusion.ddpm import (
     step_to,
     times_like,
 )
+from napari_d2r.diffusion.decoding import decode, signed, unsigned
 from napari_d2r.diffusion.irsde import (
     maximum_likelihood_loss,
     noise_to_x0,
@@ -53,6 +54,7 @@ __all__ = [
     "Step",
     "add_noise",
     "clean_from_noise",
+    "decode",
     "encode",
     "falling_times",
     "from_noise_head",
@@ -69,10 +71,12 @@ __all__ = [
     "sample_posterior",
     "sample_reverse_sde",
     "sde_step",
+    "signed",
     "spread_of_step",
     "step_to",
     "time_grid",
     "times_like",
+    "unsigned",
     "x0_loss",
     "x0_to_noise",
 ]

@@ -124,19 +124,20 @@ class DiffusionPredictor:
             return sample_reverse_sde
         if self.sampler.solver == "posterior":
             return sample_posterior
-        ddim = partial(sample_ddim, eta=self.sampler.eta)
-        few_steps = {"ddim": ddim, "dpm++": sample_dpm_solver_pp_2m}[self.sampler.solver]
         times = time_grid(self.schedule, self.sampler.steps)
-        return lambda denoise, condition, schedule, noise: few_steps(
-            denoise, condition, schedule, noise, times
-        )
+        if self.sampler.solver == "ddim":
+            return partial(sample_ddim, times=times, eta=self.sampler.eta)
+        return partial(sample_dpm_solver_pp_2m, times=times)
 
 
-def at_depths(restored: Tensor, request: GapRequest, k: int) -> Tensor:
-    """Rows of (B, (J - 1) k + 1, W) at the requested gaps and depths: (B, G, D, W)."""
+def at_depths(restored: Tensor, request: GapRequest, k: int, first: float = 0.0) -> Tensor:
+    """Rows of (B, N, W) at the requested gaps and depths: (B, G, D, W).
+
+    Measured slice j of the slab stands at row ``first + j k``.
+    """
     depths = request.depths.to(restored)
     gaps = torch.arange(len(depths), device=restored.device)[:, None] + request.first
-    position = (gaps + depths) * k
+    position = (gaps + depths) * k + first
     lower = (position + 1e-4).floor().clamp(max=restored.shape[1] - 2).long()
     fraction = (position - lower).clamp(0, 1)[None, :, :, None]
     fraction = torch.where(fraction < 2e-4, torch.zeros_like(fraction), fraction)

@@ -10,7 +10,10 @@ from torch import nn
 
 from napari_d2r.checkpoints import HaloCard, Model
 from napari_d2r.inference._blocks import BlockPredictor
+from napari_d2r.inference._ddnm import DDNMPredictor
 from napari_d2r.inference._diffusion import DiffusionPredictor
+from napari_d2r.inference._masked import MaskedDiffusionPredictor, MaskedPredictor
+from napari_d2r.inference._midpoint import MidpointDiffusionPredictor, MidpointPredictor
 from napari_d2r.inference._predictors import AxialPredictor, LateralPredictor, SequencePredictor
 from napari_d2r.jobs import SamplerSettings
 from napari_d2r.models import Contract, architecture_named
@@ -35,6 +38,17 @@ PREDICTORS: Mapping[Contract, Callable[[Any, Feeding], AxialPredictor]] = {
     "blocks": lambda network, how: BlockPredictor(network, how.halo),
     "denoiser": lambda network, how: DiffusionPredictor(
         network, how.sampler, how.prediction, how.seed, how.halo
+    ),
+    "unconditional": lambda network, how: DDNMPredictor(
+        network, how.sampler, how.degradation, how.seed, how.halo
+    ),
+    "masked": lambda network, how: MaskedPredictor(network, how.seed, how.halo),
+    "masked-denoiser": lambda network, how: MaskedDiffusionPredictor(
+        network, how.sampler, how.seed, how.halo
+    ),
+    "midpoint": lambda network, how: MidpointPredictor(network, how.halo),
+    "midpoint-denoiser": lambda network, how: MidpointDiffusionPredictor(
+        network, how.sampler, how.seed, how.halo
     ),
 }
 

@@ -90,7 +90,8 @@ def _axial_changes(
     whole = predictor.predict(part, _one_gap(middle - 1, gap), cancel)
     for halo in range(1, min(predictor.halo.slices, middle - 1)):  # cuts at both ends
         slab = part[middle - 1 - halo : middle + 1 + halo]
-        yield halo, _difference(predictor.predict(slab, _one_gap(halo, gap), cancel), whole)
+        request = _one_gap(halo, gap, (middle - 1 - halo, 0, 0))
+        yield halo, _difference(predictor.predict(slab, request, cancel), whole)
 
 
 def _lateral_changes(
@@ -106,12 +107,13 @@ def _lateral_changes(
     step = max(4, exact.stride)
     for halo in range(step, min(exact.lateral, start), step):
         cut = (start - halo) // exact.stride * exact.stride
-        inside = predictor.predict(slab[:, cut:, cut:], request, cancel)
+        there = _one_gap(middle - low, gap, (0, cut, cut))
+        inside = predictor.predict(slab[:, cut:, cut:], there, cancel)
         yield halo, _difference(inside[..., start - cut :, start - cut :], whole)
 
 
-def _one_gap(first: int, gap: float) -> GapRequest:
-    return GapRequest(first, torch.tensor([[0.25, 0.5]]), log2_of(gap))
+def _one_gap(first: int, gap: float, origin: tuple[int, int, int] = (0, 0, 0)) -> GapRequest:
+    return GapRequest(first, torch.tensor([[0.25, 0.5]]), log2_of(gap), origin)
 
 
 def _difference(a: Tensor, b: Tensor) -> float:

@@ -19,6 +19,7 @@ from napari_d2r.models._registry import (
 from napari_d2r.models.aenet import AENet, AENetConfig
 from napari_d2r.models.aenet_fast import AENetFast, AENetFastConfig
 from napari_d2r.models.lateral import LateralNet, LateralNetConfig
+from napari_d2r.models.midpoint import MidpointConfig, MidpointDenoiserConfig, midpoint
 from napari_d2r.models.nafnet import ConditionalNAFNet, NAFNetConfig
 from napari_d2r.models.srunet import SRUNet, SRUNetConfig
 from napari_d2r.models.time_unet import TimeUNet, TimeUNetConfig
@@ -37,6 +38,8 @@ __all__ = [
     "DepthHead",
     "LateralNet",
     "LateralNetConfig",
+    "MidpointConfig",
+    "MidpointDenoiserConfig",
     "NAFNetConfig",
     "SRUNet",
     "SRUNetConfig",
@@ -48,4 +51,5 @@ __all__ = [
     "interleave_rows",
     "linear_base",
     "linear_rows",
+    "midpoint",
 ]

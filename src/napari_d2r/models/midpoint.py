@@ -1,8 +1,11 @@
-"""Sizes of the networks that find the slice between two others: a TimeUNet that sees both."""
+"""The slice between two others: sizes of a TimeUNet that sees both, and what it adds to them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
 
 from napari_d2r.models.time_unet import TimeUNetConfig
 
@@ -19,3 +22,11 @@ class MidpointDenoiserConfig(TimeUNetConfig):
     """The noisy slice between them, the slice below and the slice above."""
 
     in_channels: int = 3
+
+
+def midpoint(network: nn.Module, below: Tensor, above: Tensor) -> Tensor:
+    """The mean of two slices (B, 1, H, W), unit intensity, and what the network adds to it."""
+    mean = (below + above) / 2
+    both = 2 * torch.cat([below, above], dim=1) - 1
+    added: Tensor = network(both, torch.zeros(len(mean)).to(mean))
+    return mean + added

@@ -11,12 +11,20 @@ from napari_d2r.models import Contract
 from napari_d2r.training._block_task import BlockTask
 from napari_d2r.training._diffusion_task import DiffusionTask
 from napari_d2r.training._loop import Task
+from napari_d2r.training._masked_task import MaskedDenoiserTask, MaskedTask
+from napari_d2r.training._midpoint_task import MidpointDenoiserTask, MidpointTask
 from napari_d2r.training._tasks import LateralTask, SequenceTask
+from napari_d2r.training._unconditional_task import UnconditionalTask
 
 # Stage I, from the measured stack and the gap between its slices.
 PRIOR_TASKS: Mapping[Contract, Callable[[Tensor, float, PriorSettings], Task]] = {
     "rows": LateralTask,
     "denoiser": DiffusionTask,
+    "unconditional": UnconditionalTask,
+    "masked": MaskedTask,
+    "masked-denoiser": MaskedDenoiserTask,
+    "midpoint": MidpointTask,
+    "midpoint-denoiser": MidpointDenoiserTask,
 }
 # Stage III, from the pseudo-HR volume, the measured slices of its region and the gap.
 STUDENT_TASKS: Mapping[Contract, Callable[[Tensor, Tensor, float, StudentSettings], Task]] = {
