@@ -1,0 +1,188 @@
+"""Suites: which methods are held against each other, on what, and for how long."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from napari_d2r.errors import InputError
+from napari_d2r.jobs._jobs import Job, SuperResolveJob, TrainJob
+from napari_d2r.jobs._presets import load_preset
+from napari_d2r.jobs._settings import DegradationSettings, FrozenModel
+
+Metric = Literal["psnr", "gain", "ssim", "ssim-gaussian", "fsc", "fsc-z", "shift"]
+_NAME = r"^\w([\w .,+=()-]*[\w)+])?$"  # it is the name of a folder too
+
+
+class SuiteCase(FrozenModel):
+    """How the stack is made from the volume."""
+
+    factor: int = Field(8, ge=2, le=16, title="Factor", description="One slice in so many.")
+    degradation: DegradationSettings = Field(DegradationSettings(), title="Degradation")
+
+    @property
+    def name(self) -> str:
+        """Of its folder, such as ``x8`` or ``x8-gaussian4``."""
+        how = self.degradation
+        if how.kind == "slice":
+            return f"x{self.factor}"
+        return f"x{self.factor}-{how.kind}" + (f"{how.sigma:g}" if how.kind == "gaussian" else "")
+
+
+class SuiteMethod(FrozenModel):
+    """One row: an interpolation, a model that exists, a preset, or the model of another row."""
+
+    name: str = Field(pattern=_NAME, max_length=80)
+    baseline: Literal["nearest", "linear", "cubic"] | None = None
+    model: Path | None = Field(None, description="A folder, or bundled.")
+    preset: str | None = None
+    model_of: str | None = Field(None, description="A method before this one, whose model it uses.")
+    set: dict[str, Any] = Field(
+        default_factory=dict, description="Fields of the preset, such as targets.factor."
+    )
+    use: Literal["prior", "student"] | None = Field(
+        None, description="Of the models that a training leaves; None: the better one."
+    )
+    super_resolve: dict[str, Any] = Field(
+        default_factory=dict, description="Fields of the super-resolution, such as engine."
+    )
+    supervised: bool = Field(False, description="Learns from the reference of the suite.")
+    blind: bool = Field(False, description="Learns as if slices were point samples.")
+    inference_share: float = Field(
+        0.1, ge=0, lt=1, description="Part of the minutes kept for super-resolution."
+    )
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        origins = ("baseline", "model", "preset", "model_of")
+        given = [name for name in origins if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"{self.name} needs exactly one of {', '.join(origins)}")
+        if self.preset is None and (self.set or self.supervised or self.blind):
+            raise ValueError(f"{self.name} trains nothing: set, supervised and blind need a preset")
+        return self
+
+    def train_job(self, suite: Suite, case: SuiteCase, reference: Path | None) -> TrainJob | None:
+        """The training of this row; None where it needs none.
+
+        Raises
+        ------
+        InputError
+            For an unknown preset, or a field that the job does not have.
+        """
+        if self.preset is None:
+            return None
+        changes: dict[str, Any] = {
+            "factor": case.factor,
+            "max_minutes": suite.minutes and suite.minutes * (1 - self.inference_share),
+            "device": suite.device,
+            "seed": suite.seed,
+        }
+        if not self.blind:
+            changes["degradation"] = case.degradation.model_dump()
+        if self.supervised:
+            changes["reference"] = str(reference)
+        assignments = [f"{k}={json.dumps(v)}" for k, v in (changes | self.set).items()]
+        try:
+            return load_preset(self.preset).override(assignments)
+        except InputError as error:
+            raise InputError(f"Method {self.name} of the suite: {error}") from error
+
+    def super_resolve_job(self, suite: Suite, case: SuiteCase) -> SuperResolveJob:
+        """The super-resolution of this row, its model not yet named.
+
+        By torch in full precision and without a look at damage, unless the row says otherwise:
+        the method is judged, not what stands around it.
+        """
+        fields: dict[str, Any] = {
+            "factor": case.factor,
+            "device": suite.device,
+            "seed": suite.seed,
+            "engine": "torch",
+            "fall_back": False,
+            "method": self.baseline or "model",
+        }
+        return SuperResolveJob.checked(fields | self.super_resolve, f"Method {self.name}")
+
+
+class Suite(Job):
+    """Methods on one volume, under one budget."""
+
+    title: str = ""
+    volume: Path | None = Field(
+        None, description="Isotropic; phantom is the built-in one; None: named when it is run."
+    )
+    reference: Path | None = Field(
+        None, description="Another isotropic volume, from which supervised methods learn."
+    )
+    crop: tuple[int, int, int] | None = Field(
+        None, description="Central voxels (z, y, x); None: all of the volume."
+    )
+    cases: tuple[SuiteCase, ...] = Field((SuiteCase(),), min_length=1)
+    minutes: float | None = Field(
+        15.0, gt=0, description="Of each method, training and super-resolution together."
+    )
+    threads: int = Field(1, ge=1, description="Of torch, on a processor.")
+    metrics: tuple[Metric, ...] = ("psnr", "gain", "ssim", "fsc")
+    methods: tuple[SuiteMethod, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Self:
+        names = [method.name.lower() for method in self.methods]  # folders may not know case
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        if twice:
+            raise ValueError(f"two methods are called {twice[0]!r}")
+        trained = set()
+        for method in self.methods:
+            if method.model_of is not None and method.model_of not in trained:
+                raise ValueError(f"{method.name}: no method before it trains {method.model_of!r}")
+            if method.preset is not None:
+                trained.add(method.name)
+        return self
+
+    def only(self, names: list[str]) -> Suite:
+        """The methods with these names, and those whose models they use.
+
+        Raises
+        ------
+        InputError
+            For a name that is not among them.
+        """
+        known = {method.name: method for method in self.methods}
+        for name in names:
+            if name not in known:
+                raise InputError(f"The suite has no method {name!r}; it has {', '.join(known)}.")
+        wanted = {*names, *(known[name].model_of for name in names)}
+        kept = tuple(method for method in self.methods if method.name in wanted)
+        return self.model_copy(update={"methods": kept})
+
+
+def suite_names() -> tuple[str, ...]:
+    """Names of the suites that ship with the package."""
+    files = (resources.files("napari_d2r.jobs") / "suites").iterdir()
+    return tuple(sorted(f.name.removesuffix(".yaml") for f in files if f.name.endswith(".yaml")))
+
+
+def load_suite(suite: str | Path) -> Suite:
+    """Read a suite: a file, or the name of one that ships with the package.
+
+    Raises
+    ------
+    InputError
+        When there is none, or a field is wrong.
+    """
+    path = Path(suite)
+    if path.is_file():
+        return Suite.from_yaml(path.read_text("utf-8"), str(path))
+    if str(suite) not in suite_names():
+        raise InputError(
+            f"There is no suite {str(suite)!r}; give a YAML file, or one of "
+            f"{', '.join(suite_names())}."
+        )
+    text = (resources.files("napari_d2r.jobs") / "suites" / f"{suite}.yaml").read_text("utf-8")
+    return Suite.from_yaml(text, f"Suite {suite}")
