@@ -248,7 +248,7 @@ def test_a_full_disk_is_four_and_resumable(
 
     command = ("super-resolve", stack, "out.zarr", *LINEAR, *SIZE)
     with monkeypatch.context() as patch:
-        patch.setattr(OmeZarrOutput, "write", full)
+        patch.setattr(OmeZarrOutput, "put", full)
         told = run(*command)
     assert told.code == 4
     assert told.err.splitlines()[-1].startswith("napari-d2r: The disk is full")

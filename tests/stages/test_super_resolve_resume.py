@@ -24,6 +24,7 @@ from napari_d2r.jobs import (
     Outcome,
     SuperResolveJob,
 )
+from napari_d2r.stages import _fill
 from napari_d2r.stages import super_resolve as stage
 from napari_d2r.stages.super_resolve import resolve_super_resolve, run_super_resolve
 from napari_d2r.volumes import Volume, VoxelSize
@@ -133,7 +134,9 @@ def test_out_of_time_is_said_and_can_be_resumed(
 ) -> None:
     path, ticks = tmp_path / "out.ome.zarr", count()
     with monkeypatch.context() as patch:  # a clock that goes one second at every look
-        patch.setattr(stage, "time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
+        clock = SimpleNamespace(perf_counter=lambda: float(next(ticks)))
+        patch.setattr(stage, "time", clock)
+        patch.setattr(_fill, "time", clock)
         limited = sharded.model_copy(update={"max_minutes": 0.1})
         events = list(stream(limited, wide, path))
     assert events[-1].outcome is Outcome.OUT_OF_TIME
@@ -181,15 +184,15 @@ def test_a_full_disk_keeps_what_is_finished(
     wide: Volume, sharded: SuperResolveJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "out.ome.zarr"
-    write = OmeZarrOutput.write
+    put = OmeZarrOutput.put
 
-    def fails_at_the_third(self: OmeZarrOutput, shard: Any, values: np.ndarray) -> None:
+    def fails_at_the_third(self: OmeZarrOutput, shard: Any, values: np.ndarray) -> int:
         if shard.index == 2:
             raise DiskFullError("The disk is full.")
-        write(self, shard, values)
+        return put(self, shard, values)
 
     with monkeypatch.context() as patch, pytest.raises(DiskFullError):
-        patch.setattr(OmeZarrOutput, "write", fails_at_the_third)
+        patch.setattr(OmeZarrOutput, "put", fails_at_the_third)
         list(stream(sharded, wide, path))
     assert not path.exists()
     # Little room is left now, but a resumed run needs less than the whole.

@@ -16,7 +16,7 @@ from qtpy.QtCore import Qt
 from napari_d2r.checkpoints import bundled_model, remember_model
 from napari_d2r.errors import InputError
 from napari_d2r.samples import phantom_sample
-from napari_d2r.stages import super_resolve as stage
+from napari_d2r.stages import _fill as stage
 from napari_d2r.widgets import _super_resolve_form
 from napari_d2r.widgets._layers import require_stack
 from napari_d2r.widgets._model_choice import ModelChoice

@@ -16,7 +16,7 @@ from napari_d2r._npe2 import METADATA
 from napari_d2r.errors import DiskFullError
 from napari_d2r.io import OmeZarrOutput, open_source
 from napari_d2r.jobs import Event, Finished, Started
-from napari_d2r.stages import super_resolve as stage
+from napari_d2r.stages import _fill as stage
 from napari_d2r.widgets import _save
 from napari_d2r.widgets._cache_row import _used
 from napari_d2r.widgets._super_resolve_run import SuperResolveRun

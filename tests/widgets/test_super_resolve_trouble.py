@@ -19,7 +19,7 @@ from napari_d2r import open_volume
 from napari_d2r._npe2 import METADATA
 from napari_d2r.io import interrupted_shard
 from napari_d2r.samples import phantom_sample
-from napari_d2r.stages import super_resolve as stage
+from napari_d2r.stages import _fill as stage
 from napari_d2r.widgets import _super_resolve_form
 
 pytestmark = pytest.mark.usefixtures("no_threads_left")

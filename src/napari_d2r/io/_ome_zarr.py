@@ -92,8 +92,12 @@ class OmeZarrOutput:
         DiskFullError
             If the disk or the quota is full; the shard is then not listed as done.
         """
+        self.note(shard, self.put(shard, values))
+
+    def put(self, shard: Shard, values: NDArray[Any]) -> int:
+        """As `write`, but not listed yet; returns the length of its file in bytes."""
         with disk_errors(self.path, _KEPT):
-            self.note(shard, self._store.put(shard, values))
+            return self._store.put(shard, values)
 
     def note(self, shard: Shard, num_bytes: int) -> None:
         """List a shard that somebody has put into `partial_path`, and the length of its file."""

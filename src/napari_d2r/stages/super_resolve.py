@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_d2r.checkpoints import UncertaintyCard
+from napari_d2r.errors import InputError
 from napari_d2r.inference import CHUNK, Interrupted
 from napari_d2r.io import OmeZarrOutput, create_output, save_tiff_stream
 from napari_d2r.jobs import (
@@ -89,7 +90,7 @@ def run_super_resolve(
     Cancelling keeps finished shards beside the output, and ``resume`` goes on from them; so
     it does where all shards are finished, and the coarser levels or the TIFF are not.
     The shards closest to ``first`` (z, y, x in output voxels) come first; any order gives
-    the same bytes. ``origin`` is where the centre of the first voxel stands, in nm (z, y, x);
+    the same bytes. ``origin`` is where the centre of the input's first voxel stands, in nm (z, y, x);
     OME-Zarr keeps it, TIFF does not. ``provenance`` is written into the file; by default it
     is what the plan says.
 
@@ -109,7 +110,7 @@ def run_super_resolve(
         identity=_identity(plan),
         shard=plan.shard.shape,
         chunk=CHUNK,
-        origin=origin,
+        origin=(origin[0] + plan.grid.offset * plan.voxel_size.z, *origin[1:]),
         resume=resume,
         overwrite=overwrite,
     )
@@ -176,8 +177,13 @@ def _computing(
     if plan.job.cluster is None:
         yield compute_here(plan, output)
         return
-    from napari_d2r.stages._cluster import ShardTask, computed_by, connected  # an extra
-
+    try:
+        from napari_d2r.stages._cluster import ShardTask, computed_by, connected
+    except ModuleNotFoundError as error:
+        raise InputError(
+            "Several processes need dask.distributed; install it with "
+            "pip install 'napari-d2r[cluster]'."
+        ) from error
     task = ShardTask.of(plan, damaged, output.partial_path, _identity(plan))
     with connected(plan.job.cluster) as client:
         yield partial(computed_by, client, task)
