@@ -1,0 +1,286 @@
+"""Shards computed by other processes and machines, through dask.distributed.
+
+The process that was asked keeps the journal and delivers the result; workers put whole shards
+into the store. Neither voxels nor weights travel: a worker reads both from the shared file
+system. What a shard becomes depends on the plan and its place only, so that it may be computed
+twice, or by another worker after the first has died.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import queue
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import dask
+import numpy as np
+import torch
+import yaml
+from distributed import Client, Future, KilledWorker, LocalCluster, get_worker
+from numpy.typing import NDArray
+
+from napari_d2r.checkpoints import Model, load_model
+from napari_d2r.errors import D2RError, InputError
+from napari_d2r.inference import AxialPredictor, Box, Interrupted, begin_shard, fill_in_parts
+from napari_d2r.io import Shard, ShardStore
+from napari_d2r.jobs import CancelToken, ClusterSettings, SuperResolveJob
+from napari_d2r.stages._device import resolve_device
+from napari_d2r.stages._engine import resolve_engine
+from napari_d2r.stages._guard import with_fallback
+from napari_d2r.stages._super_resolve_plan import SuperResolvePlan, predictor_of_job
+from napari_d2r.volumes import AxialGrid, IntensityRange, Volume
+
+__all__ = ["ShardTask", "computed_by", "connected"]
+
+_AHEAD = 2  # tasks per thread of a worker: one in the making, one waiting there
+_RETRIES = 3
+_LOOK_S = 0.2  # between two looks at the cancel token
+# A worker of ours that is silent for so long is given up, and its shards are computed elsewhere.
+_SILENT_S = 60
+_LOST_S = 30  # without a scheduler
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShardTask:
+    """What a worker must know to compute any shard of a plan; small, and free of voxels."""
+
+    job: SuperResolveJob
+    volume: Volume
+    model: Path | None
+    weights: str
+    engine: str
+    intensity: IntensityRange
+    grid: AxialGrid
+    gap: float
+    damaged: tuple[int, ...]
+    folder: Path
+    key: str
+
+    @classmethod
+    def of(
+        cls, plan: SuperResolvePlan, damaged: tuple[int, ...], folder: Path, key: str
+    ) -> ShardTask:
+        """The task of a plan whose store is ``folder``; ``key`` tells plans apart.
+
+        Raises
+        ------
+        InputError
+            For voxels that are in the memory of this process only.
+        """
+        if isinstance(plan.volume.data, np.ndarray):
+            raise InputError(
+                f"{plan.volume.name} is in memory, where other processes cannot read it; save it "
+                "as OME-Zarr or TIFF first."
+            )
+        model = plan.model
+        return cls(
+            plan.job,
+            plan.volume,
+            None if model is None else model.path.resolve(),
+            "" if model is None else model.card.weights_sha256,
+            plan.engine,
+            plan.intensity,
+            plan.grid,
+            plan.gap,
+            damaged,
+            folder.resolve(),
+            key,
+        )
+
+
+@contextmanager
+def connected(settings: ClusterSettings) -> Iterator[Client]:
+    """A client of the scheduler that was asked for, or of one begun here and ended after.
+
+    Raises
+    ------
+    InputError
+        Where no scheduler answers at the address, or the site file cannot be used.
+    """
+    if settings.scheduler is not None:
+        try:
+            client = Client(settings.scheduler, timeout=15, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"No dask scheduler answers at {settings.scheduler}; begin one with "
+                "'dask scheduler', and name the address that it prints."
+            ) from error
+        with client:
+            yield client
+        return
+    with (
+        dask.config.set({"distributed.scheduler.worker-ttl": f"{_SILENT_S} s"}),
+        _begun(settings) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+def _begun(settings: ClusterSettings) -> Any:
+    """A cluster of our own: processes of this machine, or jobs of SLURM."""
+    count = settings.workers or max(1, torch.cuda.device_count())
+    if settings.kind == "slurm":
+        cluster = slurm_cluster(settings.site)
+        cluster.scale(jobs=count)
+        return cluster
+    return LocalCluster(
+        n_workers=count,
+        threads_per_worker=1,
+        processes=True,
+        dashboard_address=None,
+        silence_logs="CRITICAL",
+        env={"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // count))},
+    )
+
+
+def slurm_cluster(site: Path | None) -> Any:
+    """Of dask-jobqueue; ``site`` holds what `dask_jobqueue.SLURMCluster` takes, as YAML.
+
+    Raises
+    ------
+    InputError
+        Where the file cannot be read, or names something that it does not take.
+    """
+    from dask_jobqueue import SLURMCluster
+
+    try:
+        options = {} if site is None else yaml.safe_load(site.read_text("utf-8")) or {}
+        return SLURMCluster(**options)
+    except (OSError, yaml.YAMLError, TypeError, ValueError) as error:
+        where = "~/.config/dask/jobqueue.yaml" if site is None else str(site)
+        reason = " ".join(str(error).split())
+        raise InputError(f"SLURM cannot be used as {where} says: {reason}.") from error
+
+
+def computed_by(
+    client: Client, task: ShardTask, shards: Iterator[Shard], stop: CancelToken
+) -> Generator[tuple[Shard, int, bool], None, None]:
+    """Shards as they are finished: the length of the file of each, and whether memory was short.
+
+    Raises
+    ------
+    Interrupted
+        When ``stop`` is set; what is in the making then is left.
+    D2RError
+        When a shard fails again and again, or the scheduler is lost.
+    """
+    flying: dict[Future, Shard] = {}
+    landed: queue.SimpleQueue[Future] = queue.SimpleQueue()
+    lost_at = math.inf
+
+    def launch() -> None:
+        threads = sum(client.nthreads().values())
+        while len(flying) < _AHEAD * max(1, threads):
+            shard = next(shards, None)
+            if shard is None:
+                return
+            future = client.submit(compute_shard, task, shard, pure=False, retries=_RETRIES)
+            flying[future] = shard
+            future.add_done_callback(landed.put)
+
+    try:
+        launch()
+        while flying:
+            if stop:
+                raise Interrupted
+            try:
+                future = landed.get(timeout=_LOOK_S)
+            except queue.Empty:
+                is_lost = client.status != "running"
+                lost_at = min(lost_at, time.monotonic()) if is_lost else math.inf
+                if time.monotonic() - lost_at > _LOST_S:
+                    raise _scheduler_lost() from None
+                continue
+            yield (flying.pop(future), *_result(future))
+            launch()
+    finally:
+        for future in flying:
+            future.cancel()
+
+
+def _result(future: Future) -> tuple[int, bool]:
+    try:
+        size, is_cramped = future.result()
+    except KilledWorker as error:
+        raise D2RError(
+            "A shard ended its worker again and again, as a lack of memory does; pass a smaller "
+            "--shard or fewer --workers, and go on with --resume."
+        ) from error
+    except (D2RError, MemoryError, OSError):
+        raise
+    except Exception as error:
+        if future.cancelled() or future.status == "lost":
+            raise _scheduler_lost() from error
+        raise
+    return size, is_cramped
+
+
+def _scheduler_lost() -> D2RError:
+    return D2RError(
+        "The scheduler was lost; finished shards are kept: begin it again, and go on with --resume."
+    )
+
+
+# In a worker -----------------------------------------------------------------------------------
+
+_ready: dict[str, tuple[AxialPredictor, torch.device]] = {}
+_getting_ready = Lock()
+
+
+def compute_shard(task: ShardTask, shard: Shard) -> tuple[int, bool]:
+    """Compute a shard and put it into the store: the length of its file, and whether memory ended.
+
+    The model is loaded once and kept for the shards that follow.
+    """
+    with _getting_ready:
+        if task.key not in _ready:
+            _ready.clear()
+            _ready[task.key] = _engine_of(task)
+    predictor, device = _ready[task.key]
+
+    def part(box: Box) -> Callable[[], NDArray[Any]]:
+        return begin_shard(task.volume, task.grid, box, predictor, task.intensity, task.gap, device)
+
+    arrived, edge = fill_in_parts(part, Box(shard.start, shard.stop))
+    return ShardStore(task.folder).put(shard, arrived()), edge is not None
+
+
+def _engine_of(task: ShardTask) -> tuple[AxialPredictor, torch.device]:
+    """What the process that was asked uses too; equal names of engines compute equal bytes.
+
+    Raises
+    ------
+    InputError
+        Where this machine has another model under that name, or cannot run the same engine.
+    """
+    device = _own_device(resolve_device(task.job.device))
+    model: Model | None = None if task.model is None else load_model(task.model, device)
+    if model is not None and model.card.weights_sha256 != task.weights:
+        raise InputError(f"{task.model} was changed during the run; repeat it with --overwrite.")
+    predictor = predictor_of_job(task.job, model)
+    if model is not None:
+        predictor, engine, _ = resolve_engine(
+            task.job.engine, model, predictor, task.volume, task.intensity, task.gap
+        )
+        if engine != task.engine:
+            raise InputError(
+                f"A worker would compute by {engine}, and not by {task.engine} as planned; pass "
+                "--engine torch, which all have."
+            )
+    return with_fallback(predictor, task.damaged), device
+
+
+def _own_device(device: torch.device) -> torch.device:
+    """One GPU per worker of a machine, by the worker's number."""
+    if device.type != "cuda":
+        return device
+    name = get_worker().name
+    number = name if isinstance(name, int) else 0
+    return torch.device("cuda", number % torch.cuda.device_count())
