@@ -22,6 +22,7 @@ from napari_d2r.jobs._jobs import Device, Engine, Job, SuperResolveJob, TrainJob
 from napari_d2r.jobs._presets import describe_preset, load_preset, preset_names
 from napari_d2r.jobs._provenance import Provenance
 from napari_d2r.jobs._settings import (
+    DDNMSettings,
     ClusterSettings,
     DegradationSettings,
     FrozenModel,
@@ -42,6 +43,7 @@ __all__ = [
     "CancelToken",
     "CheckpointSaved",
     "ClusterSettings",
+    "DDNMSettings",
     "DegradationSettings",
     "Device",
     "Engine",

@@ -103,6 +103,30 @@ class LossSettings(FrozenModel):
     )
 
 
+class DDNMSettings(FrozenModel):
+    """How an unconditional prior restores one slice after the other (Lee and Jeong)."""
+
+    operator: Literal["exact", "blind"] = Field(
+        "exact",
+        title="Operator",
+        description="exact: what the degradation of the job says; blind: linear interpolation.",
+    )
+    level: int = Field(
+        200,
+        ge=1,
+        le=1000,
+        title="Level",
+        description="Time up to which a restored slice is encoded to begin the next one.",
+    )
+    encode_steps: int = Field(4, ge=1, le=1000, title="Encoding steps")
+    first_steps: int = Field(
+        250, ge=1, le=1000, title="First steps", description="Of the first slice, from pure noise."
+    )
+    directions: Literal["both", "xz", "yz"] = Field(
+        "both", title="Directions", description="both: the mean of XZ and YZ slices."
+    )
+
+
 class SamplerSettings(FrozenModel):
     """How a diffusion prior is turned into a slice."""
 
@@ -133,6 +157,7 @@ class SamplerSettings(FrozenModel):
         description="Of MSDSR: standard deviation of a Gaussian of 3 x 3 x 3 voxels; measured "
         "slices stay as they are.",
     )
+    ddnm: DDNMSettings = Field(DDNMSettings(), title="DDNM")
 
 
 class PriorSettings(FrozenModel):

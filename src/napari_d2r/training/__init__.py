@@ -6,6 +6,7 @@ from napari_d2r.training._diffusion_task import DiffusionTask
 from napari_d2r.training._loop import FitResult, Task, fit
 from napari_d2r.training._supervised import SupervisedTask, Variety
 from napari_d2r.training._tasks import LateralTask, SequenceTask
+from napari_d2r.training._unconditional_task import UnconditionalTask
 
 __all__ = [
     "PRIOR_TASKS",
@@ -17,6 +18,7 @@ __all__ = [
     "SequenceTask",
     "SupervisedTask",
     "Task",
+    "UnconditionalTask",
     "Variety",
     "fit",
 ]
