@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_d2r.checkpoints import HaloCard
+from napari_d2r.inference._transfer import to_device
 from napari_d2r.inference._workers import share_out
 from napari_d2r.jobs import CancelToken
 from napari_d2r.volumes import Interpolation, interpolate_axial
@@ -112,26 +113,28 @@ class SequencePredictor:
 
         Outer slices are replicated at the ends of the slab.
         """
-        all_depths = request.depths.to(slab)
+        device = slab.device  # where indices are made too: nothing waits for the processor
+        all_depths = to_device(request.depths.to(slab.dtype), device)
 
         def fill(offsets: Tensor) -> Tensor:
             stop_if_asked(cancel)
-            around = torch.arange(-1, NUM_SLICES - 1)
+            around = torch.arange(-1, NUM_SLICES - 1, device=device)
             taps = (request.first + offsets[:, None] + around).clamp(0, len(slab) - 1)
             slices, depths = slab[taps], all_depths[offsets]
             if not self._is_symmetric:
                 slices = torch.cat([slices, slices.flip(1)])
                 depths = torch.cat([depths, 1 - depths])
-            log2_gap = torch.full((len(slices),), request.log2_gap, device=slab.device)
+            log2_gap = torch.full((len(slices),), request.log2_gap, device=device)
             filled: Tensor = self.network(slices, depths, log2_gap)
             if self._is_symmetric:
                 return filled
             upright, upside_down = filled.chunk(2)
             return (upright + upside_down) / 2
 
-        at_once = 1 if slab.device.type == "cpu" else pixels_at_once(slab.device)
-        gaps = torch.arange(len(all_depths)).split(max(1, at_once // slab[0].numel()))
-        return torch.cat(share_out(fill, gaps, slab.device))
+        at_once = 1 if device.type == "cpu" else pixels_at_once(device)
+        gaps = torch.arange(len(all_depths), device=device)
+        parts = gaps.split(max(1, at_once // slab[0].numel()))
+        return torch.cat(share_out(fill, parts, device))
 
 
 class LateralPredictor:
@@ -176,7 +179,7 @@ class LateralPredictor:
         """(N, J, W) lateral slices -> (N, G, D, W)."""
         wanted = slice(request.first, request.first + len(request.depths))
         depths = self._depths_of_all_gaps(request, slices)
-        log2_gap = torch.tensor(request.log2_gap).to(slices)
+        log2_gap = torch.full((), request.log2_gap, dtype=slices.dtype, device=slices.device)
         at_once = max(1, pixels_at_once(slices.device) // slices[0].numel())
         if slices.device.type == "cpu":  # a part for every core
             at_once = min(at_once, -(-len(slices) // torch.get_num_threads()))
@@ -191,12 +194,12 @@ class LateralPredictor:
     @staticmethod
     def _depths_of_all_gaps(request: GapRequest, slices: Tensor) -> Tensor:
         """One row of depths where all gaps want the same, else a row for every gap."""
-        wanted = request.depths.to(slices)
+        wanted = request.depths.to(slices.dtype)
         if bool((wanted == wanted[:1]).all()):
-            return wanted[:1]
-        depths = torch.full((slices.shape[1] - 1, wanted.shape[1]), 0.5).to(slices)
+            return to_device(wanted[:1], slices.device)
+        depths = wanted[:1, :1].repeat(slices.shape[1] - 1, wanted.shape[1])
         depths[request.first : request.first + len(wanted)] = wanted
-        return depths
+        return to_device(depths, slices.device)
 
 
 def log2_of(factor: float) -> float:
