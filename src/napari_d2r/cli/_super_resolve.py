@@ -55,6 +55,17 @@ def add_super_resolve(add: AddParser) -> None:
         help="int8: eight-bit integers, which need the extra [fast]; half: 16-bit floats; "
         "default: auto",
     )
+    cluster = parser.add_argument_group("several processes", "with the extra [cluster]")
+    cluster.add_argument(
+        "--workers", type=int, metavar="N", help="processes of this machine, or jobs of a cluster"
+    )
+    cluster.add_argument(
+        "--scheduler", metavar="ADDRESS", help="a dask scheduler that runs, such as tcp://node:8786"
+    )
+    cluster.add_argument("--cluster", choices=["slurm"], help="submit the workers as jobs")
+    cluster.add_argument(
+        "--site", type=Path, metavar="FILE", help="YAML: queue, cores, memory and so on of a job"
+    )
     parser.add_argument("--shard", type=int, help="edge of a unit of work in voxels")
     parser.add_argument(
         "--max-memory", type=positive, dest="max_memory_gb", metavar="GB", help="most to use"
@@ -79,6 +90,14 @@ def run_super_resolve_command(
         fields["method"] = arguments.model
     else:
         fields["model"] = arguments.model
+    cluster = {
+        "workers": arguments.workers,
+        "scheduler": arguments.scheduler,
+        "site": arguments.site,
+        "kind": arguments.cluster or "local",
+    }
+    if cluster != {"workers": None, "scheduler": None, "site": None, "kind": "local"}:
+        fields["cluster"] = cluster
     job = SuperResolveJob.checked(fields, "super-resolve")
     keep = {"resume": arguments.resume, "overwrite": arguments.overwrite}
     stack = open_stack(arguments.stack, arguments)

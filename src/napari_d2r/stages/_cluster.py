@@ -24,6 +24,8 @@ import numpy as np
 import torch
 import yaml
 from distributed import Client, Future, KilledWorker, LocalCluster, get_worker
+from distributed.client import FutureCancelledError
+from distributed.comm import CommClosedError
 from numpy.typing import NDArray
 
 from napari_d2r.checkpoints import Model, load_model
@@ -44,7 +46,7 @@ _RETRIES = 3
 _LOOK_S = 0.2  # between two looks at the cancel token
 # A worker of ours that is silent for so long is given up, and its shards are computed elsewhere.
 _SILENT_S = 60
-_LOST_S = 30  # without a scheduler
+_ANSWER_S, _LOST_S = 15, 30  # until a scheduler is said not to be there, or not any more
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,7 +108,7 @@ def connected(settings: ClusterSettings) -> Iterator[Client]:
     """
     if settings.scheduler is not None:
         try:
-            client = Client(settings.scheduler, timeout=15, set_as_default=False)
+            client = Client(settings.scheduler, timeout=_ANSWER_S, set_as_default=False)
         except (OSError, ValueError) as error:
             raise InputError(
                 f"No dask scheduler answers at {settings.scheduler}; begin one with "
@@ -176,7 +178,10 @@ def computed_by(
     lost_at = math.inf
 
     def launch() -> None:
-        threads = sum(client.nthreads().values())
+        try:
+            threads = sum(client.nthreads().values())
+        except CommClosedError as error:
+            raise _scheduler_lost() from error
         while len(flying) < _AHEAD * max(1, threads):
             shard = next(shards, None)
             if shard is None:
@@ -213,12 +218,8 @@ def _result(future: Future) -> tuple[int, bool]:
             "A shard ended its worker again and again, as a lack of memory does; pass a smaller "
             "--shard or fewer --workers, and go on with --resume."
         ) from error
-    except (D2RError, MemoryError, OSError):
-        raise
-    except Exception as error:
-        if future.cancelled() or future.status == "lost":
-            raise _scheduler_lost() from error
-        raise
+    except (CommClosedError, FutureCancelledError) as error:
+        raise _scheduler_lost() from error
     return size, is_cramped
 
 
