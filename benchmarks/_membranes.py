@@ -1,6 +1,6 @@
 """A small membrane network, how it is trained, and how its map becomes neurons.
 
-A U-Net of three levels, 16 to 64 channels, sees five neighbouring slices and says where in the
+A U-Net of three levels, 12 to 48 channels, sees five neighbouring slices and says where in the
 middle one a neuron ends. It runs over the XY, XZ and YZ slices of a volume; the mean of the three
 counts, so that no direction is at an advantage.
 """
@@ -36,7 +36,7 @@ class Segmenter(Protocol):
 class MembraneNet(nn.Module):
     """(B, 5, H, W) unit intensities to (B, 1, H, W) logits; H and W are multiples of 4."""
 
-    def __init__(self, widths: tuple[int, int, int] = (16, 32, 64)) -> None:
+    def __init__(self, widths: tuple[int, int, int] = (12, 24, 48)) -> None:
         super().__init__()
         a, b, c = widths
         self.top, self.middle, self.bottom = _pair(2 * CONTEXT + 1, a), _pair(a, b), _pair(b, c)
@@ -121,7 +121,7 @@ def _crop(
     """(5, H, W) slices as a microscope might have shown them, and (H, W) membranes."""
     axis = int(rng.integers(3))
     stack, truth = np.moveaxis(volume, axis, 0), np.moveaxis(membranes, axis, 0)
-    edge = min(96, stack.shape[1] // 4 * 4, stack.shape[2] // 4 * 4)
+    edge = min(80, stack.shape[1] // 4 * 4, stack.shape[2] // 4 * 4)
     middle = int(rng.integers(CONTEXT, len(stack) - CONTEXT))
     top, left = (int(rng.integers(length - edge + 1)) for length in stack.shape[1:])
     box = slice(top, top + edge), slice(left, left + edge)

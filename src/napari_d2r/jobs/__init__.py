@@ -34,6 +34,14 @@ from napari_d2r.jobs._settings import (
     StudentSettings,
     TargetSettings,
 )
+from napari_d2r.jobs._suite import (
+    Metric,
+    Suite,
+    SuiteCase,
+    SuiteMethod,
+    load_suite,
+    suite_names,
+)
 from napari_d2r.jobs._wire import decode, encode
 
 __all__ = [
@@ -53,6 +61,7 @@ __all__ = [
     "FrozenModel",
     "Job",
     "LossSettings",
+    "Metric",
     "NetworkSettings",
     "OptimizerSettings",
     "Outcome",
@@ -65,6 +74,9 @@ __all__ = [
     "StageStarted",
     "Started",
     "StudentSettings",
+    "Suite",
+    "SuiteCase",
+    "SuiteMethod",
     "SuperResolveJob",
     "TargetSettings",
     "TrainJob",
@@ -74,5 +86,7 @@ __all__ = [
     "describe_preset",
     "encode",
     "load_preset",
+    "load_suite",
     "preset_names",
+    "suite_names",
 ]

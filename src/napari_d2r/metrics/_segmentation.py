@@ -79,7 +79,7 @@ def segmentation_scores(
     known = truth != 0
     if not known.any():
         raise ValueError("The truth labels no voxel; compare a region that holds neurons.")
-    num = np.count_nonzero(known)
+    num = int(np.count_nonzero(known))
     segments, neurons = (np.unique(a[known], return_inverse=True)[1] for a in (test, truth))
     table = coo_array((np.ones(num), (segments, neurons))).tocsr()
     joint, by_segment, by_neuron = table.data, table.sum(axis=1), table.sum(axis=0)

@@ -1,0 +1,264 @@
+"""Methods side by side under one budget: ``napari-d2r benchmark suite.yaml --out folder``."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import shutil
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from napari_d2r.errors import DiskFullError, InputError, explain
+from napari_d2r.io import open_volume, save_tiff
+from napari_d2r.jobs import (
+    CancelToken,
+    Event,
+    Finished,
+    Outcome,
+    StageStarted,
+    Started,
+    SuiteCase,
+    Warned,
+)
+from napari_d2r.stages._benchmark_plan import (
+    MODEL,
+    RESULT,
+    STACK,
+    SUITE,
+    BenchmarkPlan,
+    BenchmarkRun,
+    resolve_benchmark,
+)
+from napari_d2r.stages._benchmark_report import BenchmarkReport, BenchmarkRow
+from napari_d2r.stages._meter import Cost, Meter
+from napari_d2r.stages._passed_on import passed_on
+from napari_d2r.stages._train_plan import JOB, WORK
+from napari_d2r.stages.evaluate import EvaluationReport, evaluate_stream
+from napari_d2r.stages.super_resolve import (
+    provenance_of,
+    resolve_super_resolve,
+    run_super_resolve,
+)
+from napari_d2r.stages.train import resolve_train, run_train
+from napari_d2r.volumes import Volume
+
+__all__ = ["BenchmarkPlan", "BenchmarkReport", "resolve_benchmark", "run_benchmark"]
+
+TRUTH, ROW, BEGUN, SPENT = "truth.tif", "row.json", "begun", "training.json"
+_TOLERANCE = 1.05  # of the budget: the last training step and the judging come on top
+logger = logging.getLogger(__name__)
+
+
+class _Cancelled(Exception):
+    """The user wants no more."""
+
+
+def run_benchmark(
+    plan: BenchmarkPlan,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    cancel: CancelToken | None = None,
+) -> Iterator[Event]:
+    """Run every method; ends in ``Finished`` with a `BenchmarkReport`, None when cancelled.
+
+    The tables are written anew after each row. A method that fails is a row that says why.
+
+    Parameters
+    ----------
+    resume
+        Keep rows that are done and were made with the same settings; go on with a training
+        that was interrupted.
+    overwrite
+        Begin anew, whatever is there.
+
+    Raises
+    ------
+    InputError
+        When the folder is taken.
+    DiskFullError
+        When the disk runs out of room.
+    """
+    _begin(plan, resume, overwrite)
+    yield Started("benchmark", plan.folder)
+    shape = plan.truth.shape
+    report = BenchmarkReport(plan.suite, plan.truth.name, shape, plan.device.type, plan.folder, ())
+    try:
+        with _threads(plan):
+            for index, run in enumerate(plan.runs, 1):
+                yield StageStarted(run.title, index, len(plan.runs))
+                row = _row_of(run)
+                if row is None:
+                    row = yield from _attempt(run, plan, cancel)
+                    _write(run.folder / ROW, row.model_dump_json(indent=2))
+                report = replace(report, rows=(*report.rows, row))
+                report.save()
+    except _Cancelled:
+        yield Finished(Outcome.CANCELLED)
+    else:
+        yield Finished(Outcome.COMPLETED, report)
+
+
+def _begin(plan: BenchmarkPlan, resume: bool, overwrite: bool) -> None:
+    folder = plan.folder
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; give the name of a folder for the benchmark.")
+    if folder.exists() and any(folder.iterdir()):
+        if not (folder / SUITE).is_file():
+            raise InputError(f"{folder} holds other things than a benchmark; name a new folder.")
+        if not (resume or overwrite):
+            raise InputError(f"{folder} is not empty; pass --resume to go on, or --overwrite.")
+        if overwrite and not resume:
+            for case in plan.suite.cases:
+                shutil.rmtree(folder / case.name, ignore_errors=True)
+    _write(folder / SUITE, plan.suite.to_yaml())
+    _save(plan.truth, folder / TRUTH)
+    for case in plan.suite.cases:
+        (folder / case.name).mkdir(exist_ok=True)
+        _save(plan.stack(case), folder / case.name / STACK)
+
+
+def _row_of(run: BenchmarkRun) -> BenchmarkRow | None:
+    """The row of an earlier session, if it is done and would be the same today."""
+    try:
+        row = BenchmarkRow.model_validate_json((run.folder / ROW).read_text("utf-8"))
+    except (OSError, ValidationError):
+        return None
+    is_same = row.outcome == "done" and row.identity == run.identity
+    return row if is_same else None
+
+
+def _attempt(
+    run: BenchmarkRun, plan: BenchmarkPlan, cancel: CancelToken | None
+) -> Generator[Event, None, BenchmarkRow]:
+    row = BenchmarkRow(
+        case=run.case.name,
+        method=run.method.name,
+        outcome="skipped",
+        message=run.lacks,
+        folder=run.folder,
+        identity=run.identity,
+    )
+    if run.lacks:
+        return row
+    try:
+        changes = yield from _measured(run, plan, cancel)
+    except (_Cancelled, DiskFullError):
+        raise
+    except Exception as error:  # one method that fails must not end the others
+        logger.warning("%s failed", run.title, exc_info=True)
+        yield Warned(f"{run.title}: {explain(error)}")
+        changes = {"outcome": "failed", "message": explain(error)}
+    return row.model_copy(update=changes)
+
+
+def _measured(
+    run: BenchmarkRun, plan: BenchmarkPlan, cancel: CancelToken | None
+) -> Generator[Event, None, dict[str, Any]]:
+    """Train, super-resolve and evaluate; what goes into the row."""
+    stack = plan.stack(run.case)
+    run.folder.mkdir(exist_ok=True)
+    if run.train is not None:
+        yield from _trained(run, stack, plan.device, cancel)
+    training = _spent(run.folder.parent / (run.method.model_of or run.method.name))
+    output = run.folder / RESULT
+    with Meter(plan.device) as meter:
+        resolved = resolve_super_resolve(run.super_resolve, stack, output, overwrite=True)
+        done = yield from passed_on(run_super_resolve(resolved, overwrite=True, cancel=cancel))
+    _require_completed(done)
+    report = yield from _evaluated(open_volume(output), plan.truth, run.case)
+    result, linear = report.result, report.linear
+    gains = {p.plane: _gain(p.psnr_db, linear.plane(p.plane).psnr_db) for p in result.planes}
+    scores = json.loads(report.to_json())["volumes"][1] | {"gain_db": gains}
+    spent = (training + meter.cost).seconds(plan.device)
+    minutes = plan.suite.minutes
+    return {
+        "outcome": "done",
+        "message": "",
+        "is_sample": provenance_of(resolved).is_sample,
+        "over_budget": minutes is not None and spent > 60 * minutes * _TOLERANCE,
+        "training": training,
+        "applying": meter.cost,
+        "scores": scores,
+    }
+
+
+def _trained(
+    run: BenchmarkRun, stack: Volume, device: torch.device, cancel: CancelToken | None
+) -> Iterator[Event]:
+    """A model in the folder of the run; one that is there already, or half there, is used."""
+    assert run.train is not None
+    folder, begun = run.folder / MODEL, run.folder / BEGUN
+    is_ours = begun.is_file() and begun.read_text("utf-8") == run.identity
+    if is_ours and (folder / JOB).is_file():
+        return
+    resume = is_ours and (folder / WORK / JOB).is_file()
+    if not resume:
+        _write(run.folder / SPENT, Cost().model_dump_json())
+    _write(begun, run.identity)
+    how = {"resume": resume, "overwrite": not resume}
+    so_far, meter = _spent(run.folder), Meter(device)
+    try:
+        with meter:
+            plan = resolve_train(run.train, stack, folder, **how)
+            ended = yield from passed_on(run_train(plan, **how, cancel=cancel))
+    finally:  # what an interrupted session has spent counts too
+        _write(run.folder / SPENT, (so_far + meter.cost).model_dump_json())
+    _require_completed(ended)
+
+
+def _spent(folder: Path) -> Cost:
+    """What the training in a folder has cost so far."""
+    path = folder / SPENT
+    return Cost.model_validate_json(path.read_text("utf-8")) if path.is_file() else Cost()
+
+
+def _evaluated(
+    result: Volume, truth: Volume, case: SuiteCase
+) -> Generator[Event, None, EvaluationReport]:
+    _, report = yield from passed_on(evaluate_stream(result, truth, factor=case.factor))
+    found: EvaluationReport = report
+    return found
+
+
+def _gain(psnr: float, linear: float) -> float | None:
+    """In dB; None where either is infinite."""
+    return psnr - linear if math.isfinite(psnr) and math.isfinite(linear) else None
+
+
+def _require_completed(ended: tuple[Outcome, Any]) -> None:
+    if ended[0] is not Outcome.COMPLETED:
+        raise _Cancelled
+
+
+@contextmanager
+def _threads(plan: BenchmarkPlan) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(plan.suite.threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, "utf-8")
+
+
+def _save(volume: Volume, path: Path) -> None:
+    save_tiff(
+        path,
+        iter(volume.read()),
+        shape=volume.shape,
+        dtype=volume.dtype,
+        voxel_size=volume.voxel_size,
+        overwrite=True,
+    )

@@ -1,0 +1,160 @@
+"""Methods side by side: rows, tables, resuming, and a method that fails."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from napari_d2r.checkpoints import bundled_model
+from napari_d2r.errors import InputError
+from napari_d2r.jobs import CancelToken, Finished, Outcome, StageStarted, Started, Suite, Warned
+from napari_d2r.stages import benchmark
+from napari_d2r.stages.benchmark import BenchmarkReport, resolve_benchmark, run_benchmark
+from napari_d2r.volumes import Volume, VoxelSize
+
+LEARNER = {
+    "student": None,
+    "prior.network.options": {"widths": [8, 8], "blocks": [1, 1]},
+    "prior.optimizer.max_steps": 3,
+    "prior.optimizer.batch": 2,
+    "prior.columns": 16,
+}
+
+
+def suite_of(*methods: dict[str, object], **more: object) -> Suite:
+    fields = {"device": "cpu", "cases": [{"factor": 4}], "minutes": None, "methods": methods}
+    return Suite.checked(fields | more)
+
+
+LINEAR = {"name": "linear", "baseline": "linear"}
+LEARNED = {"name": "learned", "preset": "quick", "set": LEARNER}
+
+
+@pytest.fixture
+def truth(phantom: tuple[Volume, Volume]) -> Volume:
+    """33 x 48 x 48 voxels."""
+    return Volume(phantom[1].data[:, :48, :48], phantom[1].voxel_size, "truth")
+
+
+def ran(suite: Suite, truth: Volume, folder: Path, **how: bool) -> BenchmarkReport:
+    *_, last = run_benchmark(resolve_benchmark(suite, truth, folder), **how)
+    assert isinstance(last, Finished)
+    return last.result
+
+
+@pytest.fixture
+def times_trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Grows by a name with every training."""
+    names: list[str] = []
+    run_train = benchmark.run_train
+
+    def counted(plan, **how):
+        names.append(plan.folder.parent.name)
+        return run_train(plan, **how)
+
+    monkeypatch.setattr(benchmark, "run_train", counted)
+    return names
+
+
+def test_every_row_is_measured_and_written(
+    truth: Volume, tmp_path: Path, times_trained: list[str], known_rate: None
+) -> None:
+    again = {"name": "the same", "model_of": "learned", "use": "prior"}
+    suite = suite_of(LINEAR, LEARNED, again, crop=[33, 32, 32])
+    events = list(run_benchmark(resolve_benchmark(suite, truth, tmp_path / "out")))
+    assert isinstance(events[0], Started)
+    titles = [e.title for e in events if isinstance(e, StageStarted) and e.count == 3]
+    assert [t for t in titles if ", x4" in t] == ["linear, x4", "learned, x4", "the same, x4"]
+    report = events[-1].result
+    linear, learned, same = report.rows
+    assert [row.outcome for row in report.rows] == ["done"] * 3
+    assert times_trained == ["learned"]
+    assert same.scores == learned.scores | {"name": same.scores["name"]}
+    assert same.training == learned.training
+    assert linear.scores["gain_db"] == pytest.approx({"XY": 0, "XZ": 0, "YZ": 0}, abs=1e-9)
+    assert learned.training.processor_s > 0.01
+    assert learned.applying.memory_mb > 50
+    assert linear.training.wall_s == 0
+
+    folder = tmp_path / "out"
+    table = (folder / "table.md").read_text("utf-8")
+    assert f"{linear.scores['planes']['XZ']['psnr_db']:.2f}" in table
+    rows = list(csv.DictReader((folder / "table.csv").read_text("utf-8").splitlines()))
+    assert [row["method"] for row in rows] == ["linear", "learned", "the same"]
+    assert float(rows[1]["PSNR XZ"]) == learned.scores["planes"]["XZ"]["psnr_db"]
+    found = json.loads((folder / "table.json").read_text("utf-8"))
+    assert found["shape"] == [33, 32, 32]
+    assert found["rows"][1]["scores"] == learned.scores
+
+
+def test_a_method_that_fails_is_a_row(truth: Volume, tmp_path: Path, known_rate: None) -> None:
+    (tmp_path / "model").mkdir()  # a card without weights
+    shutil.copy(bundled_model("student") / "card.json", tmp_path / "model")
+    broken = {"name": "broken", "model": str(tmp_path / "model")}
+    suite = suite_of(broken, LINEAR)
+    events = list(run_benchmark(resolve_benchmark(suite, truth, tmp_path / "out")))
+    failed, linear = events[-1].result.rows
+    assert (failed.outcome, linear.outcome) == ("failed", "done")
+    assert any(isinstance(e, Warned) and e.message.startswith("broken, x4: ") for e in events)
+    assert failed.message in (tmp_path / "out" / "table.md").read_text("utf-8")
+
+
+def test_resume_runs_what_is_not_done_and_what_has_changed(
+    truth: Volume, tmp_path: Path, times_trained: list[str], known_rate: None
+) -> None:
+    folder = tmp_path / "out"
+    first = ran(suite_of(LINEAR, LEARNED), truth, folder)
+    with pytest.raises(InputError, match="--resume"):
+        ran(suite_of(LINEAR), truth, folder)
+    cubic = {"name": "cubic", "baseline": "cubic"}
+    second = ran(suite_of(LINEAR, LEARNED, cubic), truth, folder, resume=True)
+    assert second.rows[:2] == first.rows
+    assert times_trained == ["learned"]
+    ran(suite_of(LEARNED, seed=1), truth, folder, resume=True)
+    assert times_trained == ["learned"] * 2
+    ran(suite_of(LEARNED, seed=1), truth, folder, overwrite=True)
+    assert times_trained == ["learned"] * 3
+
+
+def test_a_cancelled_training_goes_on(truth: Volume, tmp_path: Path, known_rate: None) -> None:
+    folder, cancel = tmp_path / "out", CancelToken()
+    plan = resolve_benchmark(suite_of(LINEAR, LEARNED), truth, folder)
+    last = None
+    for event in run_benchmark(plan, cancel=cancel):
+        last = event
+        if isinstance(event, StageStarted) and event.title.startswith("stage I"):
+            cancel.cancel()
+    assert last == Finished(Outcome.CANCELLED)
+    assert "linear" in (folder / "table.md").read_text("utf-8")
+    begun = folder / "x4" / "learned" / "model" / "work" / "identity"
+    before = begun.stat().st_mtime_ns
+    assert [row.outcome for row in ran(plan.suite, truth, folder, resume=True).rows] == ["done"] * 2
+    assert not begun.exists()
+    assert before
+
+
+def test_supervised_methods_wait_for_a_reference(truth: Volume, tmp_path: Path) -> None:
+    report = ran(suite_of(LEARNED | {"supervised": True}), truth, tmp_path / "out")
+    assert report.rows[0].outcome == "skipped"
+    assert "reference" in report.rows[0].notes
+
+
+def test_what_cannot_be_run_is_refused_before_anything_is_written(
+    truth: Volume, tmp_path: Path
+) -> None:
+    flat = Volume(truth.data, VoxelSize(40, 10, 10), "flat")
+    for volume, suite, words in (
+        (flat, suite_of(LINEAR), "isotropic"),
+        (truth, suite_of(LINEAR, cases=[{"factor": 16}]), "leave fewer than"),
+        (truth, suite_of({"name": "m", "model": str(tmp_path / "none")}), "no model folder"),
+        (truth, suite_of({"name": "m", "preset": "none"}), "no preset"),
+        (truth, suite_of(LEARNED | {"set": {"targets.fctor": 2}}), "fctor"),
+        (None, suite_of(LINEAR), "names no volume"),
+    ):
+        with pytest.raises(InputError, match=words):
+            resolve_benchmark(suite, volume, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
