@@ -1,5 +1,6 @@
 """Numbers about volumes: array in, number or curve out. numpy, scipy and scikit-image only."""
 
+from napari_d2r.metrics._ceiling import attainable_ssim, axial_noise_sigma
 from napari_d2r.metrics._curve import FSCCurve, Threshold
 from napari_d2r.metrics._fsc import (
     ResolutionCurves,
@@ -8,6 +9,15 @@ from napari_d2r.metrics._fsc import (
     resolution_curve_steps,
     resolution_curves,
     ring_correlation_steps,
+)
+from napari_d2r.metrics._inserted import (
+    DepthScores,
+    InsertedScores,
+    Interval,
+    gain_interval,
+    psnr_interval,
+    score_inserted,
+    ssim_interval,
 )
 from napari_d2r.metrics._intervals import (
     IntervalShape,
@@ -21,7 +31,16 @@ from napari_d2r.metrics._leave_one_out import (
     gain_over_linear,
     linear_between_neighbours,
 )
+from napari_d2r.metrics._micro_ssim import MicroSSIM, micro_ssim
+from napari_d2r.metrics._multiscale import multiscale_ssim
 from napari_d2r.metrics._noise import noise_sigma
+from napari_d2r.metrics._perceptual import (
+    Extractor,
+    SliceFID,
+    feature_distance,
+    frechet_distance,
+    slice_fid,
+)
 from napari_d2r.metrics._pixelwise import (
     PLANES,
     Plane,
@@ -30,7 +49,9 @@ from napari_d2r.metrics._pixelwise import (
     score_plane,
     score_planes,
 )
+from napari_d2r.metrics._pulsing import Pulsing, pulsing
 from napari_d2r.metrics._registration import axial_shift
+from napari_d2r.metrics._scanning import PATCH, STRIDE, PatchScan, scan_patches
 from napari_d2r.metrics._segmentation import (
     Overlap,
     SegmentationScores,
@@ -39,38 +60,64 @@ from napari_d2r.metrics._segmentation import (
     segmentation_scores,
 )
 from napari_d2r.metrics._shells import CONE_HALF_ANGLE, Cone, Steps
+from napari_d2r.metrics._spectra import PlaneSpectra, plane_spectra
 
 __all__ = [
     "CONE_HALF_ANGLE",
+    "PATCH",
     "PLANES",
+    "STRIDE",
     "Cone",
+    "DepthScores",
+    "Extractor",
     "FSCCurve",
     "GainOverLinear",
+    "InsertedScores",
+    "Interval",
     "IntervalShape",
+    "MicroSSIM",
     "Overlap",
+    "PatchScan",
     "Plane",
     "PlaneScores",
+    "PlaneSpectra",
+    "Pulsing",
     "ResolutionCurves",
     "SegmentationScores",
+    "SliceFID",
     "Steps",
     "Threshold",
+    "attainable_ssim",
+    "axial_noise_sigma",
     "axial_shift",
     "coverage",
+    "feature_distance",
     "fit_interval_shape",
     "fourier_ring_correlation",
     "fourier_shell_correlation",
+    "frechet_distance",
+    "gain_interval",
     "gain_over_linear",
     "interval_scale",
     "linear_between_neighbours",
     "mask_overlap",
+    "micro_ssim",
+    "multiscale_ssim",
     "neuron_overlap",
     "noise_sigma",
     "peak_signal_noise_ratio",
+    "plane_spectra",
+    "psnr_interval",
+    "pulsing",
     "resolution_curve_steps",
     "resolution_curves",
     "ring_correlation_steps",
+    "scan_patches",
+    "score_inserted",
     "score_plane",
     "score_planes",
     "segmentation_scores",
     "share_removed",
+    "slice_fid",
+    "ssim_interval",
 ]

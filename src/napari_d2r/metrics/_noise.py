@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_MEDIAN_OF_NORMAL = 0.6745  # median of the absolute value of a standard normal variable
+MEDIAN_OF_NORMAL = 0.6745  # median of the absolute value of a standard normal variable
 _LAPLACIANS_GAIN = 6.0  # norm of the filter below: white noise comes out 6 times as strong
 
 
@@ -23,4 +23,4 @@ def noise_sigma(slices: NDArray[Any]) -> float:
         (..., Y, X), at least 3 x 3 pixels, any unit; the result is in the same.
     """
     response = np.diff(np.diff(slices, n=2, axis=-2), n=2, axis=-1)
-    return float(np.median(np.abs(response))) / _MEDIAN_OF_NORMAL / _LAPLACIANS_GAIN
+    return float(np.median(np.abs(response))) / MEDIAN_OF_NORMAL / _LAPLACIANS_GAIN

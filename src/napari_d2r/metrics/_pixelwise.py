@@ -1,4 +1,4 @@
-"""PSNR and SSIM, slice by slice, in the three planes of a volume."""
+"""PSNR, SSIM and MS-SSIM, slice by slice, in the three planes of a volume."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 
 from napari_d2r.errors import InputError
+from napari_d2r.metrics._multiscale import SMALLEST_EDGE, multiscale_ssim
 from napari_d2r.volumes import AxialGrid
 
 Plane = Literal["XY", "XZ", "YZ"]
 PLANES: tuple[Plane, ...] = get_args(Plane)
 # The axis that a slice of each plane is taken across, in a (Z, Y, X) array.
-_ACROSS = {"XY": 0, "XZ": 1, "YZ": 2}
+ACROSS: dict[Plane, int] = {"XY": 0, "XZ": 1, "YZ": 2}
 # Edge of the Gaussian SSIM window (sigma 1.5, cut at 3.5 sigma): a slice must hold one.
 _SSIM_WINDOW = 11
 _ssim: Callable[..., float] = structural_similarity  # scikit-image ships no types for it
@@ -38,6 +39,8 @@ class PlaneScores:
         Mean over slices of the SSIM with a uniform 7 x 7 window (scikit-image's default).
     ssim_gaussian
         The same with the Gaussian window of Wang et al. (2004), sigma 1.5.
+    ms_ssim
+        Mean over slices of the multi-scale SSIM; None for slices below 176 x 176 pixels.
     num_slices
         Slices compared.
     num_identical
@@ -48,6 +51,7 @@ class PlaneScores:
     psnr_db: float
     ssim: float
     ssim_gaussian: float
+    ms_ssim: float | None
     num_slices: int
     num_identical: int
 
@@ -135,11 +139,12 @@ def score_plane(
             f"A volume of shape {true.shape} is too small to score: SSIM needs at least "
             f"{_SSIM_WINDOW} voxels along each axis."
         )
-    across = _ACROSS[plane]
+    across = ACROSS[plane]
     true, tested = np.moveaxis(true, across, 0), np.moveaxis(tested, across, 0)
     chosen = [k for k in range(len(true)) if plane != "XY" or k % factor != 0]
 
-    psnr, ssim, gaussian = [], [], []
+    psnr, ssim, gaussian, multiscale = [], [], [], []
+    has_scales = min(true.shape[1:]) >= SMALLEST_EDGE
     for k in chosen:
         # float64 once: scikit-image would otherwise convert for each window.
         a, b = true[k].astype(np.float64), tested[k].astype(np.float64)
@@ -155,12 +160,15 @@ def score_plane(
                 use_sample_covariance=False,
             )
         )
+        if has_scales:
+            multiscale.append(multiscale_ssim(a, b, data_range=data_range))
     finite = [value for value in psnr if math.isfinite(value)]
     return PlaneScores(
         plane=plane,
         psnr_db=float(np.mean(finite)) if finite else math.inf,
         ssim=float(np.mean(ssim)),
         ssim_gaussian=float(np.mean(gaussian)),
+        ms_ssim=float(np.mean(multiscale)) if has_scales else None,
         num_slices=len(chosen),
         num_identical=len(psnr) - len(finite),
     )
