@@ -79,6 +79,7 @@ from napari_d2r.volumes import (
 __all__ = ["TrainPlan", "TrainedModels", "resolve_train", "run_train"]
 
 PSEUDO_HR = "pseudo_hr.npy"
+_GAIN = " gain (dB)"  # how a task names those of its scores that a card tells
 # Lateral pixels that leave-one-out looks at; sampling takes many passes for each.
 _JUDGING_EDGE, _JUDGING_EDGE_SAMPLED = 192, 64
 CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
@@ -273,7 +274,7 @@ class _Training:
             prediction=settings.prediction if isinstance(settings, PriorSettings) else "x0",
             sampler=self.job.targets.sampler if is_sampled else None,
             scores={"leave-one-out": gain.gain_db}
-            | {k.removesuffix(" gain (dB)"): v for k, v in result.scores.items() if k != "score"},
+            | {k.removesuffix(_GAIN): v for k, v in result.scores.items() if k.endswith(_GAIN)},
             trained_on=self.plan.volume.name,
             trained_by=self.job,
             seconds=round(result.elapsed_s, 1),
