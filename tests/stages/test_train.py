@@ -29,7 +29,7 @@ from napari_d2r.jobs import (
 from napari_d2r.metrics import GainOverLinear
 from napari_d2r.stages import train as stage
 from napari_d2r.stages.train import resolve_train, run_train
-from napari_d2r.training import SequenceTask
+from napari_d2r.training import STUDENT_TASKS, SequenceTask
 from napari_d2r.volumes import AxialGrid, Volume, VoxelSize, interpolate_axial
 
 ANISOTROPIC = VoxelSize(40, 10, 10)
@@ -207,7 +207,7 @@ def test_the_student_learns_from_the_targets_asked_for(
             seen.append((pseudo_hr.numpy(), measured.numpy()))
             super().__init__(pseudo_hr, measured, *rest)
 
-    monkeypatch.setattr(stage, "STUDENT_TASKS", {"sequence": Spy})
+    monkeypatch.setitem(STUDENT_TASKS, "sequence", Spy)
     job = tiny_job.override([f"targets={{kind: {kind}, factor: {k or 'null'}}}"])
     list(stream(job, small, tmp_path / "model"))
     [(pseudo_hr, measured)] = seen

@@ -21,6 +21,8 @@ from napari_d2r.training._batches import (
     draw_sequences,
     inner_depths,
 )
+from napari_d2r.training._measurement import Measurement
+from napari_d2r.volumes import Degradation
 
 SHAPE = (11, 40, 37)
 
@@ -194,6 +196,55 @@ def test_noise_is_added_to_restored_rows_of_the_input_and_nowhere_else():
     assert float(restored.std()) == pytest.approx(2, rel=0.02)
     first, second = noise[:, 0][~measured[:, 0]], noise[:, 1][~measured[:, 1]]
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.02
+
+
+@pytest.mark.parametrize("gap", [4, 8])
+@pytest.mark.parametrize(
+    "degradation", [Degradation("block"), Degradation("gaussian", 1.5)], ids=lambda d: d.kind
+)
+def test_blurred_rows_and_sequences_keep_their_phase(degradation, gap):
+    """Of a volume that rises evenly along y and x, linear interpolation is the truth."""
+    kernel = degradation.kernel(4)
+    rows = draw_rows(
+        encoded(), np.random.default_rng(0), gap=gap, batch=20, num_gaps=2, columns=9, kernel=kernel
+    )
+    d = rows.depths[..., None]
+    linear = rows.rows[:, :-1, None] * (1 - d) + rows.rows[:, 1:, None] * d
+    torch.testing.assert_close(rows.truth, linear, rtol=1e-6, atol=1e-2)
+    sequences = draw_sequences(
+        encoded(),
+        np.random.default_rng(0),
+        gap=4,
+        batch=20,
+        crop=7,
+        end_chance=0,
+        kernel=kernel,
+    )
+    d = sequences.depths[..., None, None]
+    linear = sequences.slices[:, 1:2] * (1 - d) + sequences.slices[:, 2:3] * d
+    torch.testing.assert_close(sequences.truth, linear, rtol=1e-6, atol=1e-2)
+
+
+def test_measured_slices_that_are_blurred_are_to_be_restored_themselves():
+    blurred, block = Degradation("gaussian", 2.0).kernel(4), Degradation("block").kernel
+    assert Measurement(blurred, 4).depths.tolist() == [0, 0.25, 0.5, 0.75, 1]
+    assert Measurement(block(3), 3).depths.tolist() == pytest.approx([0, 1 / 3, 2 / 3, 1])
+    # Between the centres of means over four there is no slice at either.
+    assert Measurement(block(4), 4).depths.tolist() == [0.125, 0.375, 0.625, 0.875]
+    assert Measurement(block(4), 4).wanted.tolist() == [2, 3, 4, 5]
+
+
+def test_rows_are_blurred_by_the_kernel_and_nothing_else():
+    impulse = torch.zeros(1, 41, 41)
+    impulse[0, 20] = 1  # a bright row in the middle
+    kernel = Degradation("gaussian", 2.0).kernel(8)
+    batch = draw_rows(
+        impulse, np.random.default_rng(0), gap=8, batch=1, num_gaps=9, columns=5, kernel=kernel
+    )
+    assert batch.rows.shape == (1, 4, 5)  # 41 rows hold three gaps and two tails
+    measured = Degradation("gaussian", 2.0).matrix(41, 8)[:, 20]
+    found = batch.rows[0, :, 0].numpy()
+    np.testing.assert_allclose(found, measured[1:5], atol=1e-6)
 
 
 def test_draws_depend_on_the_generator_alone():

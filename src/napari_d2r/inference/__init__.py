@@ -2,11 +2,11 @@
 
 from napari_d2r.inference._blocks import BlockPredictor
 from napari_d2r.inference._ddnm import DDNMPredictor
-from napari_d2r.inference._device import faster_types, synchronize
+from napari_d2r.inference._compiled import compiled
+from napari_d2r.inference._device import faster_types, has_bfloat16, synchronize
 from napari_d2r.inference._diffusion import DiffusionPredictor
 from napari_d2r.inference._eight_bits import (
     EightBits,
-    NotServed,
     in_eight_bits,
     sample_slabs,
 )
@@ -21,6 +21,7 @@ from napari_d2r.inference._intervals import (
 from napari_d2r.inference._judge import leave_one_out, measure_halo
 from napari_d2r.inference._learn_intervals import learn_uncertainty, seen_at_gap
 from napari_d2r.inference._masked import MaskedDiffusionPredictor, MaskedPredictor
+from napari_d2r.inference._measured_again import measured_again
 from napari_d2r.inference._memory import fill_in_parts, is_out_of_memory
 from napari_d2r.inference._midpoint import MidpointDiffusionPredictor, MidpointPredictor
 from napari_d2r.inference._plan import CHUNK, ShardPlan, choose_shard, measure_rate
@@ -35,7 +36,7 @@ from napari_d2r.inference._predictors import (
     log2_of,
 )
 from napari_d2r.inference._slice import predict_slice
-from napari_d2r.inference._variants import NoVariant, in_half, require_sound
+from napari_d2r.inference._variants import NotServed, NoVariant, in_half, require_sound
 from napari_d2r.inference._window import Box, begin_shard, fill_shard
 from napari_d2r.inference._workers import share_out
 
@@ -68,9 +69,11 @@ __all__ = [
     "begin_shard",
     "calibrate",
     "choose_shard",
+    "compiled",
     "faster_types",
     "fill_in_parts",
     "fill_shard",
+    "has_bfloat16",
     "in_eight_bits",
     "in_half",
     "interval_features",
@@ -80,6 +83,7 @@ __all__ = [
     "log2_of",
     "measure_halo",
     "measure_rate",
+    "measured_again",
     "predict_slice",
     "predictor_for",
     "predictor_of",

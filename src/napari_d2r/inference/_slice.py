@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal
 
 import numpy as np
@@ -50,7 +49,8 @@ def predict_slice(
     Returns
     -------
     ndarray
-        (rows, columns) in the dtype of the volume; measured rows bit for bit.
+        (rows, columns) in the dtype of the volume; measured rows bit for bit, unless the grid
+        says that they are blurred.
 
     Raises
     ------
@@ -76,13 +76,13 @@ def predict_slice(
 
     positions = grid.positions(z.start, z.stop)
     nearest = np.rint(positions).astype(int)
-    is_measured = positions == nearest
+    is_measured = grid.is_copied(positions)
     kept = slice(nearest.min(), nearest.max() + 1)
     output: NDArray[Any] = read(kept, slice(w.start, w.stop))[nearest - kept.start]
     if is_measured.all():
         return output
 
-    gaps = np.floor(positions[~is_measured]).astype(int)
+    gaps = grid.gaps(positions[~is_measured])
     first, last = int(gaps.min()), int(gaps.max())
     tile = grown(slice(w.start, w.stop), along, predictor.halo)
     top = max(0, first - predictor.halo.slices)
@@ -92,11 +92,11 @@ def predict_slice(
     unit = torch.from_numpy(intensity.to_unit(stored)).to(device or torch.device("cpu"))
 
     # Whole gaps, so that all of them want the same depths, which is faster.
-    begin = math.ceil(first * grid.factor - 1e-6)
-    end = min(grid.num_output, math.ceil((last + 1) * grid.factor - 1e-6))
+    begin = grid.index(first)
+    end = grid.num_output if last == volume.shape[0] - 2 else grid.index(last + 1)
     all_positions = grid.positions(begin, end)
-    between = all_positions != np.rint(all_positions)
-    all_gaps = np.floor(all_positions[between]).astype(int)
+    between = ~grid.is_copied(all_positions)
+    all_gaps = grid.gaps(all_positions[between])
     depths, row, column = depth_table(all_positions[between], all_gaps, first, last)
     request = GapRequest(first - top, torch.from_numpy(depths), log2_of(gap))
     restored = predictor.restore(unit[None], request, cancel, upside_down=not is_xz)[0]

@@ -55,8 +55,9 @@ def fill_shard(
 ) -> NDArray[Any]:
     """The output voxels of ``box``, in the volume's dtype.
 
-    Measured slices are copied as stored. Everything else is predicted from the slices of
-    the gaps that the box touches, with the predictor's halo around them. ``gap`` is how
+    Measured slices are copied as stored, unless the grid says that they are blurred.
+    Everything else is predicted from the slices of the gaps that the box touches, with the
+    predictor's halo around them. ``gap`` is how
     many lateral voxels apart the measured slices are, which networks want to know; the
     output may be sampled finer or coarser than that.
 
@@ -93,18 +94,18 @@ def begin_shard(
     On cuda this returns while the device computes, elsewhere when it is done.
     """
     positions = grid.positions(box.start[0], box.stop[0])
-    nearest = np.rint(positions).astype(int)
-    measured = positions == nearest
+    measured = grid.is_copied(positions)
     output = np.zeros(box.shape, volume.dtype)
     if not half_widths:
         for m in np.flatnonzero(measured):
             y, x = box.lateral
-            output[m] = volume.read(slice(nearest[m], nearest[m] + 1), y, x)[0]
+            j = int(positions[m])
+            output[m] = volume.read(slice(j, j + 1), y, x)[0]
     if measured.all():
         return lambda: output
 
     positions = positions[~measured]
-    gaps = np.floor(positions).astype(int)
+    gaps = grid.gaps(positions)
     first, last = int(gaps.min()), int(gaps.max())
     tile = with_halo(box, volume.shape, predictor.halo)
     slab_start = max(0, first - predictor.halo.slices)
@@ -151,10 +152,11 @@ def depth_table(
 ) -> tuple[NDArray[np.float32], NDArray[np.int_], NDArray[np.int_]]:
     """Depths (G, D) of all gaps, and where in that table each position stands.
 
-    Where r is not whole, gaps hold different numbers of slices; spare places hold 0.5.
+    Gaps may hold different numbers of slices; spare places repeat a depth that is wanted.
     """
     row = gaps - first
     column = np.concatenate([np.arange(n) for n in np.bincount(row) if n])
-    depths = np.full((last - first + 1, int(column.max()) + 1), 0.5, np.float32)
-    depths[row, column] = np.round(positions - gaps, 7)  # equal depths are equal numbers
+    wanted = np.round(positions - gaps, 7).astype(np.float32)  # equal depths are equal numbers
+    depths = np.full((last - first + 1, int(column.max()) + 1), wanted[0])
+    depths[row, column] = wanted
     return depths, row, column

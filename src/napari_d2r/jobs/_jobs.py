@@ -17,6 +17,7 @@ from napari_d2r.jobs._settings import (
     StudentSettings,
     TargetSettings,
 )
+from napari_d2r.volumes import DegradationKind
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Engine = Literal["auto", "torch", "half", "int8"]
@@ -115,11 +116,21 @@ class SuperResolveJob(Job):
     model: Path | None = Field(
         None, title="Model", description="Folder of a trained model; None: the bundled one."
     )
+    degradation: DegradationKind = Field(
+        "slice",
+        title="Slices are",
+        description="How they were measured, for interpolation; a model knows what it restores.",
+    )
     engine: Engine = Field(
         "auto",
         title="Engine",
         description="int8: eight-bit integers, faster on a processor; half: 16-bit floats. auto: "
-        "int8 on a processor, half on cuda, where they lose next to nothing on the stack.",
+        "int8 or half on a processor, half on cuda, where they lose next to nothing on the stack.",
+    )
+    compile: bool = Field(
+        False,
+        title="Compile",
+        description="By torch's compiler, which takes minutes before it gains a little.",
     )
     uncertainty: bool = Field(
         False,

@@ -39,13 +39,20 @@ class DepthHead(nn.Module):
     """Output weights as a function of depth: one encoding serves every depth of a gap.
 
     The last linear layer of the network, ``num_features`` to ``num_outputs``, is generated
-    from (d, log2 gap). It is scaled by 4 d (1 - d), so that the residual vanishes on the
-    measured slices whatever the weights are.
+    from (d, log2 gap) and scaled by the `residual_envelope`.
     """
 
-    def __init__(self, num_features: int, num_outputs: int = 1, num_frequencies: int = 4) -> None:
+    def __init__(
+        self,
+        num_features: int,
+        num_outputs: int = 1,
+        num_frequencies: int = 4,
+        *,
+        restores_measured: bool = False,
+    ) -> None:
         super().__init__()
         self.num_features, self.num_outputs = num_features, num_outputs
+        self.restores_measured = restores_measured
         self.embedding = DepthEmbedding(num_frequencies, 64)
         self.generate = nn.Linear(64, num_features * num_outputs)
         with torch.no_grad():  # start close to the linear base
@@ -55,10 +62,19 @@ class DepthHead(nn.Module):
     def forward(self, depths: Tensor, log2_gap: Tensor) -> Tensor:
         """``depths`` (B, D), ``log2_gap`` (B,) -> weights (B, D, num_outputs, num_features)."""
         weights = self.generate(self.embedding(depths, log2_gap))
-        envelope = (4 * depths * (1 - depths))[..., None]
+        envelope = residual_envelope(depths, self.restores_measured)[..., None]
         shape = (*depths.shape, self.num_outputs, self.num_features)
         shaped: Tensor = (weights * envelope).reshape(shape)
         return shaped
+
+
+def residual_envelope(depths: Tensor, restores_measured: bool) -> Tensor:
+    """By how much a residual counts at these depths: 4 d (1 - d), or 1 everywhere.
+
+    4 d (1 - d) vanishes on the measured slices, which so return whatever the weights are.
+    Measured slices that are blurred are to be restored too.
+    """
+    return torch.ones_like(depths) if restores_measured else 4 * depths * (1 - depths)
 
 
 def linear_base(below: Tensor, above: Tensor, depths: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from napari_d2r.models._depth import DepthEmbedding, linear_base
+from napari_d2r.models._depth import DepthEmbedding, linear_base, residual_envelope
 from napari_d2r.models._pooling import GlobalPool
 from napari_d2r.models._receptive import Convolution, Transposed, receptive_radius
 
@@ -29,13 +29,15 @@ class AENetConfig:
     """Channels of the stem, where depth enters, and the size of its embedding.
 
     ``depth_in="encoder"`` is as published and runs once per depth; ``"decoder"`` encodes
-    four slices once for all depths between them.
+    four slices once for all depths between them. ``restores_measured`` where measured slices
+    are blurred, so that depths 0 and 1 differ from them.
     """
 
     width: int = 64
     depth_in: DepthIn = "decoder"
     num_frequencies: int = 8
     embedding: int = 64
+    restores_measured: bool = False
 
     def __post_init__(self) -> None:
         if self.depth_in not in get_args(DepthIn):
@@ -185,7 +187,8 @@ class AENet(nn.Module):
         -------
         Tensor
             (B, D, H, W): aligned linear interpolation plus 4 d (1 - d) times the residual,
-            so that depths 0 and 1 are the measured slices whatever the weights are.
+            so that depths 0 and 1 are the measured slices whatever the weights are, or plus
+            the residual itself where measured slices are to be restored.
         """
         height, width = slices.shape[-2:]
         stride = self.lateral_stride
@@ -199,7 +202,7 @@ class AENet(nn.Module):
             residual = torch.cat(
                 [self._decode(self._encode(padded, e)) for e in embedding.unbind(1)], dim=1
             )
-        envelope = (4 * depths * (1 - depths))[..., None, None]
+        envelope = residual_envelope(depths, self.config.restores_measured)[..., None, None]
         base = linear_base(slices[:, 1], slices[:, 2], depths)
         return base + envelope * residual[..., :height, :width]
 

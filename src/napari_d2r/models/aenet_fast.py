@@ -26,10 +26,15 @@ NUM_SLICES = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AENetFastConfig:
-    """Channels (even) and residual blocks of each level; level 0 is at half resolution."""
+    """Channels (even) and residual blocks of each level; level 0 is at half resolution.
+
+    ``restores_measured`` where measured slices are blurred, so that depths 0 and 1 differ
+    from them.
+    """
 
     widths: tuple[int, ...] = (48, 96, 128)
     blocks: tuple[int, ...] = (1, 1, 2)
+    restores_measured: bool = False
 
     def __post_init__(self) -> None:
         if any(width % 2 for width in self.widths):
@@ -67,7 +72,9 @@ class AENetFast(nn.Module):
         self.down = nn.ModuleList(SymmetricConv2d(a, b, halving=True) for a, b in pairs)
         self.up = nn.ModuleList(SymmetricDoubling(b, a) for a, b in pairs)
         self.decoder = nn.ModuleList(ResidualBlock(width) for width in widths[:-1])
-        self.head = DepthHead(widths[0] // 2, num_outputs=4)
+        self.head = DepthHead(
+            widths[0] // 2, num_outputs=4, restores_measured=config.restores_measured
+        )
 
     @property
     def lateral_stride(self) -> int:
@@ -92,7 +99,7 @@ class AENetFast(nn.Module):
         slices
             (B, 4, H, W) measured slices j - 1 .. j + 2, unit intensity.
         depths
-            (B, D) relative depths in (0, 1) between slices j and j + 1.
+            (B, D) relative depths in [0, 1] between slices j and j + 1.
         log2_gap
             (B,) log2 of the factor r.
 

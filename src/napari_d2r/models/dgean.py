@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from napari_d2r.models._depth import DepthEmbedding, linear_base
+from napari_d2r.models._depth import DepthEmbedding, linear_base, residual_envelope
 from napari_d2r.models._receptive import Convolution, Transposed, receptive_radius
 from napari_d2r.models.aenet import (
     NUM_SLICES,
@@ -32,13 +32,15 @@ class DGEANConfig:
     """Channels of the stem, and the sizes of what says where a slice stands.
 
     ``num_positions`` random frequencies embed the position of a slice, ``num_frequencies``
-    powers of two the depth in the gap.
+    powers of two the depth in the gap. ``restores_measured`` where measured slices are blurred,
+    so that depths 0 and 1 differ from them.
     """
 
     width: int = 64
     num_positions: int = 16
     num_frequencies: int = 8
     embedding: int = 64
+    restores_measured: bool = False
 
 
 class GaussianEmbeddingAttention(nn.Module):
@@ -151,7 +153,7 @@ class DGEAN(nn.Module):
             ],
             dim=1,
         )
-        envelope = (4 * depths * (1 - depths))[..., None, None]
+        envelope = residual_envelope(depths, self.config.restores_measured)[..., None, None]
         base = linear_base(slices[:, 1], slices[:, 2], depths)
         return base + envelope * residual[..., :height, :width]
 

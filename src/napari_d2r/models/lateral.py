@@ -21,10 +21,15 @@ from napari_d2r.models._depth import DepthHead, linear_rows
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LateralNetConfig:
-    """Channels and residual blocks of each level; a level has half the columns of the last."""
+    """Channels and residual blocks of each level; a level has half the columns of the last.
+
+    ``restores_measured`` where measured slices are blurred, so that depths 0 and 1 differ
+    from them.
+    """
 
     widths: tuple[int, ...] = (32, 64, 96)
     blocks: tuple[int, ...] = (1, 1, 2)
+    restores_measured: bool = False
 
 
 class RowBlock(nn.Module):
@@ -58,7 +63,7 @@ class LateralNet(nn.Module):
         self.down = nn.ModuleList(nn.Conv2d(a, b, (1, 2), (1, 2)) for a, b in pairs)
         self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, (1, 2), (1, 2)) for a, b in pairs)
         self.decoder = nn.ModuleList(RowBlock(width) for width in widths[:-1])
-        self.head = DepthHead(widths[0])
+        self.head = DepthHead(widths[0], restores_measured=config.restores_measured)
 
     @property
     def lateral_stride(self) -> int:
@@ -88,7 +93,7 @@ class LateralNet(nn.Module):
         rows
             (B, J, W) measured rows, unit intensity.
         depths
-            Relative depth in (0, 1) of the D rows wanted: (J - 1, D), or (1, D) where
+            Relative depth in [0, 1] of the D rows wanted: (J - 1, D), or (1, D) where
             all gaps want the same, which is faster.
         log2_gap
             Scalar tensor: log2 of the factor r.

@@ -23,7 +23,10 @@ def provenance_of(plan: SuperResolvePlan) -> Provenance:
         shape=plan.output_shape,
         voxel_size_nm=tuple(plan.voxel_size),
         factor=grid.factor,
-        measured_slices_at_multiples_of=grid.factor if grid.is_integer else None,
+        measured_slices_at_multiples_of=(
+            grid.factor if grid.is_integer and grid.copies_measured else None
+        ),
+        measured_slices="copied" if grid.copies_measured else "restored",
         method=plan.job.method,
         device=str(plan.device),
         engine=plan.engine,

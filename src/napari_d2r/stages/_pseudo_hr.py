@@ -96,13 +96,13 @@ class SlabFile:
 def restore_into(
     file: SlabFile,
     measured: Tensor,
-    k: int,
+    grid: AxialGrid,
     gap: float,
     predictor: AxialPredictor,
     cancel: CancelToken | None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Generator[Event, None, None]:
-    """Fill the gaps of a stack in memory, k - 1 slices each, from where the file ends.
+    """Fill the grid of a stack in memory, of a whole factor, from where the file ends.
 
     Raises
     ------
@@ -110,8 +110,7 @@ def restore_into(
         When ``cancel`` is set.
     """
     volume = Volume(measured.cpu().numpy(), VoxelSize(1, 1, 1), "the training region")
-    grid, unit = AxialGrid(len(measured), k), IntensityRange(0.0, 1.0)
-    total, lateral = grid.num_output, volume.shape[1:]
+    total, lateral, unit = grid.num_output, volume.shape[1:], IntensityRange(0.0, 1.0)
     token, first, began = CountingToken(cancel), file.num_done, time.perf_counter()
     noted = clock()
     if first:
@@ -121,7 +120,7 @@ def restore_into(
         if token:
             raise Interrupted
         start = file.num_done
-        stop = min(start + _GAPS_AT_ONCE * k, total)
+        stop = min(start + _GAPS_AT_ONCE * round(grid.factor), total)
         box = Box((start, 0, 0), (stop, *lateral))
         work = partial(fill_shard, volume, grid, box, predictor, unit, gap, measured.device, token)
 

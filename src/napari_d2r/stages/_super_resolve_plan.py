@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -33,6 +33,7 @@ from napari_d2r.stages._engine import TORCH, resolve_engine
 from napari_d2r.stages._uncertainty import beside, uncertainty_card
 from napari_d2r.volumes import (
     AxialGrid,
+    Degradation,
     IntensityRange,
     Volume,
     VoxelSize,
@@ -150,8 +151,18 @@ def resolve_super_resolve(
             f"voxels will be {volume.voxel_size.z / rounded:g} nm along Z."
         )
         factor = rounded
-    grid = AxialGrid(volume.shape[0], factor)
-    if not grid.is_integer:
+    device = resolve_device(job.device)
+    model, predictor = _method(job, device)
+    how = _degradation(job, model)
+    grid = how.grid(volume.shape[0], factor)
+    if model is None:  # an interpolation restores nothing
+        grid = replace(grid, copies_measured=True)
+    if not grid.copies_measured:
+        warnings.append(
+            f"This model restores slices that are {how}, so the measured ones are restored too "
+            "and none is copied; take another model if yours are point samples."
+        )
+    elif not grid.is_integer and grid.offset == 0:
         warnings.append(
             f"The factor {factor:g} is not whole: output slices stand every "
             f"{volume.voxel_size.z / factor:g} nm and measured slices are kept where they fall "
@@ -162,14 +173,12 @@ def resolve_super_resolve(
             f"Pixels are {volume.voxel_size.y:g} x {volume.voxel_size.x:g} nm (y, x); the factor "
             "is taken against the finer of the two."
         )
-    device = resolve_device(job.device)
-    model, predictor = _method(job, device)
     intensity = IntensityRange.of(volume)
     fit: tuple[Finding, ...] = ()
     engine = TORCH
     if model is not None:
         predictor, engine, notes = resolve_engine(
-            job.engine, model, predictor, volume, intensity, gap
+            job.engine, model, predictor, volume, intensity, gap, compiles=job.compile
         )
         warnings += notes
         fit = compare_with_card(volume, model.card, gap, intensity)
@@ -225,6 +234,19 @@ def predictor_of_job(job: SuperResolveJob, model: Model | None) -> AxialPredicto
         return InterpolationPredictor(job.method)
     assert model is not None
     return predictor_of(model, job.seed)
+
+
+def _degradation(job: SuperResolveJob, model: Model | None) -> Degradation:
+    """How slices were measured: a model knows, for an interpolation the job says so."""
+    if model is None:
+        return Degradation(job.degradation)
+    how = model.card.degradation.value
+    if job.degradation not in ("slice", how.kind):
+        raise InputError(
+            f"This model learned from slices that are {how}; leave the degradation out, or take a "
+            "model that was trained with yours."
+        )
+    return how
 
 
 def _rate(

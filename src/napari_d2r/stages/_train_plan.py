@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
@@ -15,7 +15,12 @@ from napari_d2r.errors import InputError
 from napari_d2r.jobs import LossSettings, NetworkSettings, PriorSettings, StudentSettings, TrainJob
 from napari_d2r.models import ARCHITECTURES, Contract, architecture_named, build_network
 from napari_d2r.stages._device import resolve_device
-from napari_d2r.training import PRIOR_TASKS, STUDENT_TASKS
+from napari_d2r.training import (
+    BLURRED_PRIOR_TASKS,
+    BLURRED_STUDENT_TASKS,
+    PRIOR_TASKS,
+    STUDENT_TASKS,
+)
 from napari_d2r.volumes import MAX_FACTOR, Volume, centred_box, resolve_factor, resolve_gap
 
 WORK = "work"  # states, the pseudo-HR volume and new models, until all is done
@@ -40,9 +45,11 @@ class TrainPlan:
         """The plan in words, for ``--dry-run`` and the top of a run."""
         shape = " x ".join(str(s.stop - s.start) for s in self.box)
         budget = f"{self.job.max_minutes:g} minutes" if self.job.max_minutes else "no time limit"
+        how = self.job.degradation.value
+        also = "" if how.is_sampling else f", {how}: they are restored too"
         return (
             f"learn from {shape} voxels (z, y, x) of {self.volume.name}, {self.volume.voxel_size}",
-            f"factor {self.factor:g}, measured slices {self.gap:g} lateral voxels apart",
+            f"factor {self.factor:g}, measured slices {self.gap:g} lateral voxels apart{also}",
             f"{budget} on {self.device}, models to {self.folder}",
         )
 
@@ -72,19 +79,18 @@ def resolve_train(
             f"The slices of {volume.name} are {gap:.3g} lateral voxels apart; up to "
             f"{MAX_FACTOR:g} can be learned. Bin it laterally first."
         )
-    if min(volume.shape[1:]) < 3 * math.ceil(gap) + 1:
+    least = 3 * math.ceil(gap) + len(job.degradation.value.kernel(gap))
+    if min(volume.shape[1:]) < least:
         raise InputError(
             f"{volume.name} is {volume.shape[1]} x {volume.shape[2]} pixels; learning a factor of "
-            f"{gap:g} needs at least {3 * math.ceil(gap) + 1} on both axes."
+            f"{gap:g} from slices that are {job.degradation.value} needs at least {least} on both "
+            "axes."
         )
     _check_folder(folder, resume, overwrite)
     job, learned = _with_learned_networks(job)
     if job.prior is None and job.student is None:
         raise InputError("There is nothing to train: prior and student are both switched off.")
-    if job.prior is not None:
-        _check_network(job.prior.network, PRIOR_TASKS, "stage I")
-    if job.student is not None:
-        job = job.model_copy(update={"student": _made_for(gap, job.student)})
+    job = _made_for(gap, job)
     for stage in (job.prior, job.student):
         if stage is not None and job.max_minutes is None and stage.optimizer.max_steps is None:
             raise InputError(
@@ -128,6 +134,11 @@ def _with_learned_networks(job: TrainJob) -> tuple[TrainJob, dict[str, Path]]:
                 f"{folder} holds a {card.role} and no {role}; start from a folder with both, such "
                 "as the bundled model, or switch that stage off."
             )
+        if card.degradation != job.degradation:
+            raise InputError(
+                f"{folder} learned from slices that are {card.degradation.value}, and yours are "
+                f"{job.degradation.value}; train from scratch, or choose the same degradation."
+            )
         network = NetworkSettings(architecture=card.architecture, options=card.options)
         changes[role] = settings.model_copy(update={"network": network})
     return job.model_copy(update=changes), learned
@@ -138,9 +149,38 @@ def unwritable(folder: Path) -> str:
     return f"{folder} cannot be written; choose another folder for the model."
 
 
-def _made_for(gap: float, student: StudentSettings) -> StudentSettings:
-    """Stage III of this stack: a network of blocks is made for one factor, which is named here."""
-    network, factor = student.network, max(2, round(gap))
+def _made_for(gap: float, job: TrainJob) -> TrainJob:
+    """A job whose networks serve their stages, and slices measured like these."""
+    is_sampling = job.degradation.value.is_sampling
+    of_blurred = "" if is_sampling else " of slices that are blurred"
+    contracts: Collection[Contract]
+    if job.prior is not None:
+        network = _restoring(job.prior.network, is_sampling)
+        contracts = PRIOR_TASKS if is_sampling else BLURRED_PRIOR_TASKS
+        _check_network(network, contracts, f"stage I{of_blurred}")
+        job = job.model_copy(update={"prior": job.prior.model_copy(update={"network": network})})
+    if job.student is not None:
+        network = _restoring(_of_factor(gap, job.student.network), is_sampling)
+        contracts = STUDENT_TASKS if is_sampling else BLURRED_STUDENT_TASKS
+        _check_network(network, contracts, f"stage III{of_blurred}")
+        job = job.model_copy(
+            update={"student": job.student.model_copy(update={"network": network})}
+        )
+    return job
+
+
+def _restoring(network: NetworkSettings, is_sampling: bool) -> NetworkSettings:
+    """Where measured slices are blurred, networks that would return them are told not to."""
+    known = {field.name for field in fields(architecture_named(network.architecture).config)}
+    if is_sampling or "restores_measured" not in known:
+        return network
+    options = network.options | {"restores_measured": True}
+    return network.model_copy(update={"options": options})
+
+
+def _of_factor(gap: float, network: NetworkSettings) -> NetworkSettings:
+    """A network of blocks is made for one factor, which is named here."""
+    factor = max(2, round(gap))
     if is_of_blocks(network):
         options = {"factor": factor} | network.options
         if options["factor"] != factor:
@@ -149,8 +189,7 @@ def _made_for(gap: float, student: StudentSettings) -> StudentSettings:
                 f"voxels apart, these are {gap:g} apart; leave its option factor out."
             )
         network = network.model_copy(update={"options": options})
-    _check_network(network, STUDENT_TASKS, "stage III")
-    return student.model_copy(update={"network": network})
+    return network
 
 
 def is_of_blocks(network: NetworkSettings) -> bool:

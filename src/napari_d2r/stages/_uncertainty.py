@@ -24,6 +24,11 @@ def uncertainty_card(job: SuperResolveJob, model: Model | None) -> UncertaintyCa
             f"How far {job.method} interpolation may be off is not known; choose a model or linear "
             "interpolation, or leave out the uncertainty."
         )
+    if model is not None and not model.card.degradation.value.is_sampling:
+        raise InputError(
+            "How far a model of blurred slices may be off cannot be told from the slices "
+            "themselves, which are blurred; leave out the uncertainty."
+        )
     own = None if model is None else model.card.uncertainty
     role = "student" if model is None else model.card.role
     card = own or load_card(bundled_model(role))[0].uncertainty

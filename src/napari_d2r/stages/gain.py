@@ -19,6 +19,7 @@ from napari_d2r.inference import (
     InterpolationPredictor,
     Interrupted,
     fill_shard,
+    measured_again,
     predictor_of,
 )
 from napari_d2r.jobs import (
@@ -73,7 +74,9 @@ def gain_stream(
 
     Every other slice is hidden and predicted by the sliding window, as the slice in the
     middle of a gap, then the rest. The gap is twice the usual one, so errors are larger
-    than between measured slices; what carries over is how they compare with linear.
+    than between measured slices; what carries over is how they compare with linear. What a
+    model of blurred slices restores is blurred again before it is compared: that tells whether
+    it agrees with slices that it has not seen, not how well it restores what the blur hides.
 
     Parameters
     ----------
@@ -97,7 +100,7 @@ def gain_stream(
     stack.require_single_channel()
     stack.require_slices()
     gap = resolve_gap(stack.voxel_size, resolve_factor(stack.voxel_size, factor))
-    judged = _resolve(model, method, device, stack)
+    judged = _resolve(model, method, device, stack, gap)
     yield Started("evaluate")
     yield StageStarted("Leaving measured slices out")
     limit = _MOST if max_edge is None else (max_edge,) * 3
@@ -146,7 +149,11 @@ class _Judged:
 
 
 def _resolve(
-    model: Path | None, method: Literal["model"] | Interpolation, device: Device, stack: Volume
+    model: Path | None,
+    method: Literal["model"] | Interpolation,
+    device: Device,
+    stack: Volume,
+    gap: float,
 ) -> _Judged:
     if method != "model":
         name = f"{method.capitalize()} interpolation"
@@ -155,11 +162,18 @@ def _resolve(
     folder = model_folder(model)
     loaded = load_model(folder, place)
     card = loaded.card
-    return _Judged(predictor_of(loaded), place, card.title or folder.name, _caution(card, stack))
+    predictor = measured_again(predictor_of(loaded), card.degradation.value, gap)
+    return _Judged(predictor, place, card.title or folder.name, _caution(card, stack))
 
 
 def _caution(card: ModelCard, stack: Volume) -> str:
-    """What the model had seen before it was judged."""
+    """What the model had seen before it was judged, and of what."""
+    how = card.degradation.value
+    if not how.is_sampling:
+        return (
+            f"It restores slices that are {how}; its result was blurred likewise to be compared, "
+            "so what it restores beyond the blur does not show here."
+        )
     if card.trained_on == stack.name:
         return "It learned from this stack and has seen its slices, which flatters it a little."
     return f"It learned from {card.trained_on}; there it may look better than on your stack."

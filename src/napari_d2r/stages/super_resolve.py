@@ -90,9 +90,9 @@ def run_super_resolve(
     Cancelling keeps finished shards beside the output, and ``resume`` goes on from them; so
     it does where all shards are finished, and the coarser levels or the TIFF are not.
     The shards closest to ``first`` (z, y, x in output voxels) come first; any order gives
-    the same bytes. ``origin`` is where the centre of the input's first voxel stands, in nm (z, y, x);
-    OME-Zarr keeps it, TIFF does not. ``provenance`` is written into the file; by default it
-    is what the plan says.
+    the same bytes. ``origin`` is where the centre of the first voxel of the input stands, in nm
+    (z, y, x); OME-Zarr keeps it, TIFF does not. ``provenance`` is written into the file; by
+    default it is what the plan says.
 
     Raises
     ------

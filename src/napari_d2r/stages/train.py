@@ -40,6 +40,7 @@ from napari_d2r.inference import (
     Interrupted,
     leave_one_out,
     measure_halo,
+    measured_again,
     predictor_for,
 )
 from napari_d2r.jobs import (
@@ -69,8 +70,9 @@ from napari_d2r.stages._train_plan import (
     resolve_train,
     unwritable,
 )
-from napari_d2r.training import PRIOR_TASKS, STUDENT_TASKS, FitResult, Task, fit
+from napari_d2r.training import FitResult, Task, fit, prior_task, student_task
 from napari_d2r.volumes import (
+    AxialGrid,
     IntensityRange,
     centred_box,
     require_finite,
@@ -166,6 +168,7 @@ class _Training:
     ) -> None:
         self.plan, self.job, self.stack, self.cancel = plan, plan.job, stack, cancel
         self.identity, self.resume = identity, resume
+        self.degradation = plan.job.degradation.value
         self.work = plan.folder / WORK
         self.spent_s = 0.0  # of the time budget, over all sessions
         self.predictors: dict[str, AxialPredictor] = {}
@@ -177,7 +180,8 @@ class _Training:
         if prior is not None:
             yield StageStarted("stage I: learn from lateral slices", 1, count)
             network = self._new_network("prior", prior)
-            task = PRIOR_TASKS[contract_of(prior.network)](self.stack, self.plan.gap, prior)
+            contract = contract_of(prior.network)
+            task = prior_task(contract, self.stack, self.plan.gap, prior, self.degradation)
             result = yield from self._fit("prior", network, task, prior)
             if result is None:
                 return
@@ -187,8 +191,8 @@ class _Training:
             pseudo_hr, measured = yield from self._targets(self.job.targets)
             yield StageStarted("stage III: distil into a fast network", count, count)
             network = self._new_network("student", student)
-            teach = STUDENT_TASKS[contract_of(student.network)]
-            task = teach(pseudo_hr, measured, self.plan.gap, student)
+            contract, how = contract_of(student.network), self.degradation
+            task = student_task(contract, pseudo_hr, measured, self.plan.gap, student, how)
             result = yield from self._fit("student", network, task, student)
             if result is None:
                 return
@@ -292,46 +296,50 @@ class _Training:
             prediction=settings.prediction if isinstance(settings, PriorSettings) else "x0",
             sampler=self.job.targets.sampler,
             seed=self.job.seed,
-            degradation=self.job.degradation.value,
+            degradation=self.degradation,
         )
         return predictor_for(network, contract_of(settings.network), how)
 
     def _targets(self, settings: TargetSettings) -> Generator[Event, None, tuple[Tensor, Tensor]]:
         """The pseudo-HR volume (Z', Y, X) and the measured slices of its region."""
         k = 1 if settings.kind == "none" else settings.factor or round(self.plan.gap)
-        num_output = (len(self.stack) - 1) * k + 1
-        edge = max(math.isqrt(settings.max_voxels // num_output), 4 * math.ceil(self.plan.gap) + 1)
+        gap, how = self.plan.gap, self.degradation
+        num_output = len(self.stack) if k == 1 else how.grid(len(self.stack), k).num_output
+        least = 4 * math.ceil(gap) + len(how.kernel(gap))
+        edge = max(math.isqrt(settings.max_voxels // num_output), least)
         region = centred_box(self.stack.shape, (len(self.stack), edge, edge))
         measured = self.stack[region].contiguous()
         if k == 1:
             return measured, measured
+        grid = how.grid(len(measured), k)
         shape = (num_output, measured.shape[1], measured.shape[2])
         file = SlabFile(self.work / PSEUDO_HR, shape, resume=self.resume)
-        yield self._announced(file, k, region)
+        yield self._announced(file, grid, region)
         linear: AxialPredictor = InterpolationPredictor("linear")
         predictor = self.predictors["prior"] if settings.kind == "prior" else linear
         clock = CLOCKS[self.job.clock]
-        yield from restore_into(file, measured, k, self.plan.gap, predictor, self.cancel, clock)
+        yield from restore_into(file, measured, grid, gap, predictor, self.cancel, clock)
         self.spent_s += file.seconds
         return torch.from_numpy(file.read()).to(self.stack.device), measured
 
-    def _announced(self, file: SlabFile, k: int, region: tuple[slice, ...]) -> VolumeBegun:
+    def _announced(self, file: SlabFile, grid: AxialGrid, region: tuple[slice, ...]) -> VolumeBegun:
         """Where the pseudo-HR volume can be seen to grow, and where it belongs."""
-        size = self.plan.volume.voxel_size
+        size, k = self.plan.volume.voxel_size, grid.factor
         first = [out.start + inner.start for out, inner in zip(self.plan.box, region, strict=True)]
         return VolumeBegun(
             "pseudo-HR volume, intensities from 0 to 1",
             file.path,
             file.shape,
             (size.z / k, size.y, size.x),
-            (first[0] * size.z, first[1] * size.y, first[2] * size.x),
+            ((first[0] + grid.offset / k) * size.z, first[1] * size.y, first[2] * size.x),
             "float32",
         )
 
     def _gain(self, predictor: AxialPredictor, edge: int) -> GainOverLinear:
         """Leave-one-out on the centre of the stack."""
         box = centred_box(self.stack.shape, (64, edge, edge))
-        return leave_one_out(predictor, self.stack[box], self.plan.gap, self.cancel)
+        judged = measured_again(predictor, self.degradation, self.plan.gap)
+        return leave_one_out(judged, self.stack[box], self.plan.gap, self.cancel)
 
 
 def _identity(plan: TrainPlan, stored: NDArray[np.generic]) -> str:

@@ -1,7 +1,14 @@
 """The one training loop, and what each stage's network is trained to do."""
 
 from napari_d2r.training._block_task import BlockTask
-from napari_d2r.training._by_contract import PRIOR_TASKS, STUDENT_TASKS
+from napari_d2r.training._by_contract import (
+    BLURRED_PRIOR_TASKS,
+    BLURRED_STUDENT_TASKS,
+    PRIOR_TASKS,
+    STUDENT_TASKS,
+    prior_task,
+    student_task,
+)
 from napari_d2r.training._diffusion_task import DiffusionTask
 from napari_d2r.training._loop import FitResult, Task, fit
 from napari_d2r.training._supervised import SupervisedTask, Variety
@@ -9,6 +16,8 @@ from napari_d2r.training._tasks import LateralTask, SequenceTask
 from napari_d2r.training._unconditional_task import UnconditionalTask
 
 __all__ = [
+    "BLURRED_PRIOR_TASKS",
+    "BLURRED_STUDENT_TASKS",
     "PRIOR_TASKS",
     "STUDENT_TASKS",
     "BlockTask",
@@ -21,4 +30,6 @@ __all__ = [
     "UnconditionalTask",
     "Variety",
     "fit",
+    "prior_task",
+    "student_task",
 ]

@@ -1,7 +1,8 @@
 """Where training examples come from: lateral planes, where the truth is known.
 
 Every draw is a pure function of its random generator. A batch is gathered at once by
-index arithmetic; flips and transpositions are part of the indices.
+index arithmetic; flips and transpositions are part of the indices. Whatever was done to the
+volume along z when it was measured is done to the axis that plays z.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_d2r.training._measurement import POINT, Measurement
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RowsBatch:
-    """Rows kept of a lateral slice, and the rows left out between them."""
+    """Rows as measured of a lateral slice, and the truth at and between them."""
 
     rows: Tensor  # (B, J, W)
     truth: Tensor  # (B, J - 1, D, W)
@@ -28,7 +31,7 @@ class RowsBatch:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SequenceBatch:
-    """Four parallel slices a gap apart, and the slices between the middle two."""
+    """Four parallel slices as measured, a gap apart, and the truth within the middle gap."""
 
     slices: Tensor  # (B, 4, H, W)
     truth: Tensor  # (B, D, H, W)
@@ -74,16 +77,25 @@ def inner_depths(gap: int) -> NDArray[np.float32]:
 
 
 def draw_rows(
-    stack: Tensor, rng: Generator, *, gap: int, batch: int, num_gaps: int, columns: int
+    stack: Tensor,
+    rng: Generator,
+    *,
+    gap: int,
+    batch: int,
+    num_gaps: int,
+    columns: int,
+    kernel: NDArray[np.float64] = POINT,
 ) -> RowsBatch:
-    """Crops of XY slices with every ``gap``-th row kept, rows along y or x in equal parts.
+    """Crops of XY slices with rows as measured ``gap`` apart, along y or x in equal parts.
 
-    ``stack`` is (Z, Y, X), unit intensity. Crops shrink to what the slices offer.
+    ``stack`` is (Z, Y, X), unit intensity; ``kernel`` says how rows are measured. Crops
+    shrink to what the slices offer.
     """
+    measure = Measurement(kernel, gap)
     _, height, width = stack.shape
-    num_gaps = min(num_gaps, (min(height, width) - 1) // gap)
+    num_gaps = min(num_gaps, measure.num_gaps(min(height, width)))
     columns = min(columns, height, width)
-    length = num_gaps * gap + 1
+    length = measure.length(num_gaps + 1)
     halves = []
     for transposed, count in ((False, batch - batch // 2), (True, batch // 2)):
         if count == 0:
@@ -94,20 +106,21 @@ def draw_rows(
         j = _run(rng, across, columns, count)[:, None, :]
         halves.append(stack[z, j, i] if transposed else stack[z, i, j])
     crops = torch.cat(halves)  # (B, length, columns)
-    inner = crops[:, :-1].unflatten(1, (num_gaps, gap))[:, :, 1:]
-    depths = torch.from_numpy(inner_depths(gap)).to(stack)[None]
-    return RowsBatch(crops[:, ::gap], inner, depths, torch.tensor(math.log2(gap)).to(stack))
+    log2_gap = torch.tensor(math.log2(gap)).to(stack)
+    depths = measure.depths.to(stack)[None]
+    return RowsBatch(measure.of(crops), measure.truth(crops), depths, log2_gap)
 
 
 @dataclass(frozen=True, slots=True)
 class MeasurementNoise:
     """Noise that the restored rows of a pseudo-HR volume lack and measured slices have.
 
-    ``sigma`` in unit intensity; rows 0, k, 2k .. of the volume are measured and have it.
+    ``sigma`` in unit intensity; rows 0, k, 2k .. of the volume are measured and have it, none
+    where ``k`` is None.
     """
 
     sigma: float
-    k: int
+    k: int | None
 
 
 def draw_sequences(
@@ -119,18 +132,21 @@ def draw_sequences(
     crop: int,
     noise: MeasurementNoise | None = None,
     end_chance: float = 0.05,
+    kernel: NDArray[np.float64] = POINT,
 ) -> SequenceBatch:
     """Sequences of XZ planes along y and of YZ planes along x; never along z.
 
     ``volume`` is (Z', Y, X), the pseudo-HR volume. ``noise`` is added to the input planes,
     not to the truth. With ``end_chance`` an outer slice is replaced by its neighbour, as
-    happens at the ends of a stack.
+    happens at the ends of a stack. ``kernel`` says how slices are measured.
     """
+    measure = Measurement(kernel, gap)
     slices, truth = _lateral_planes(
         volume,
         rng,
-        measured=torch.arange(4) * gap,
-        between=torch.arange(gap + 1, 2 * gap),
+        measure=measure,
+        num_slices=4,
+        wanted=gap + measure.wanted,
         batch=batch,
         crop=crop,
         noise=noise,
@@ -138,7 +154,7 @@ def draw_sequences(
     first, last = (torch.from_numpy(rng.random(len(slices)) < end_chance) for _ in range(2))
     slices[first, 0] = slices[first, 1]
     slices[last, 3] = slices[last, 2]
-    depths = torch.from_numpy(inner_depths(gap)).to(volume).expand(len(slices), -1)
+    depths = measure.depths.to(volume).expand(len(slices), -1)
     log2_gap = torch.full((len(slices),), math.log2(gap)).to(volume)
     return SequenceBatch(slices, truth, depths, log2_gap)
 
@@ -158,12 +174,13 @@ def draw_blocks(
     As `draw_sequences`, for ``num_slices`` planes at once, or as many as the volume has.
     """
     num_gaps = min(num_slices - 1, (min(volume.shape[1:]) - 1) // gap)
-    measured = torch.arange(num_gaps + 1) * gap
+    measure = Measurement(POINT, gap)
     slices, truth = _lateral_planes(
         volume,
         rng,
-        measured=measured,
-        between=(measured[:-1, None] + torch.arange(1, gap)).flatten(),
+        measure=measure,
+        num_slices=num_gaps + 1,
+        wanted=(torch.arange(num_gaps)[:, None] * gap + measure.wanted).flatten(),
         batch=batch,
         crop=crop,
         noise=noise,
@@ -175,34 +192,44 @@ def _lateral_planes(
     volume: Tensor,
     rng: Generator,
     *,
-    measured: Tensor,
-    between: Tensor,
+    measure: Measurement,
+    num_slices: int,
+    wanted: Tensor,
     batch: int,
     crop: int,
     noise: MeasurementNoise | None,
 ) -> tuple[Tensor, Tensor]:
-    """Crops of the planes of a run with these numbers: as if measured, and the truth between.
+    """Crops of runs of planes: as if measured, and the ``wanted`` ones as they are.
 
     Half of the runs go along y, half along x.
     """
     depth, height, width = volume.shape
     rows, columns = min(crop, depth), min(crop, height, width)
-    wanted, length = torch.cat([measured, between]), int(measured[-1]) + 1
+    length = measure.length(num_slices)
+    # All planes take part in measured ones that are blurred, a few in those that are not.
+    read = torch.arange(length)
+    if measure.is_sampling:
+        read = torch.cat([read[:: measure.gap], wanted])
     halves, row_numbers = [], []
     for through_y, count in ((True, batch - batch // 2), (False, batch // 2)):
         if count == 0:
             continue
         through, along = (height, width) if through_y else (width, height)
-        p = _run(rng, through, length, count)[:, wanted, None, None]
+        p = _run(rng, through, length, count)[:, read, None, None]
         i = _run(rng, depth, rows, count)[:, None, :, None]
         j = _run(rng, along, columns, count)[:, None, None, :]
         halves.append(volume[i, p, j] if through_y else volume[i, j, p])
         row_numbers.append(i)
     planes = torch.cat(halves)
-    slices, truth = planes[:, : len(measured)].clone(), planes[:, len(measured) :]
+    if measure.is_sampling:
+        slices, truth = planes[:, :num_slices].clone(), planes[:, num_slices:]
+    else:
+        slices, truth = measure.of(planes), planes[:, wanted]
     if noise is not None:
-        restored = (torch.cat(row_numbers) % noise.k != 0).to(volume)
-        slices += noise.sigma * restored * torch.randn(slices.shape).to(volume)
+        added = noise.sigma * torch.randn(slices.shape).to(volume)
+        if noise.k is not None:
+            added *= (torch.cat(row_numbers) % noise.k != 0).to(volume)
+        slices += added
     return slices, truth
 
 

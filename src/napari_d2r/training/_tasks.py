@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -23,13 +24,16 @@ from napari_d2r.training._batches import (
     draw_sequences,
 )
 from napari_d2r.training._losses import restoration_loss
+from napari_d2r.training._measurement import POINT, longest_gap
+from napari_d2r.volumes import Degradation
 
+SAMPLING = Degradation()
 _PREVIEW_EDGE = 256
 _VALIDATION_EDGE = 192
 
 
 class LateralTask:
-    """Stage I by regression: the rows left out of XY slices.
+    """Stage I by regression: rows of XY slices, from rows as they would be measured.
 
     Parameters
     ----------
@@ -39,17 +43,29 @@ class LateralTask:
         The axial factor r that is to be undone.
     settings
         Crop sizes and losses.
+    degradation
+        How slices were measured, which is done to rows too.
     """
 
-    def __init__(self, stack: Tensor, factor: float, settings: PriorSettings) -> None:
+    def __init__(
+        self,
+        stack: Tensor,
+        factor: float,
+        settings: PriorSettings,
+        degradation: Degradation = SAMPLING,
+    ) -> None:
         held_out = held_out_slices(len(stack))
         kept = [k for k in range(len(stack)) if k not in held_out]
         self.train, self.settings = stack[kept], settings
+        self.factor, self.degradation = factor, degradation
         self.mix = GapMix(factor)
-        self.longest = (min(stack.shape[1:]) - 1) // 3
-        self.examples = whole_slices(stack[held_out], max(2, round(factor)))
+        kernel = degradation.kernel(factor)
+        self.noise = lost_noise(stack, kernel)
+        self.longest = longest_gap(min(stack.shape[1:]), kernel)
+        self.examples = whole_slices(stack[held_out], max(2, round(factor)), kernel)
 
     def loss(self, network: nn.Module, rng: Generator) -> Tensor:
+        kernel = self.degradation.drawn(rng).kernel(self.factor)
         batch = draw_rows(
             self.train,
             rng,
@@ -57,8 +73,12 @@ class LateralTask:
             batch=self.settings.optimizer.batch,
             num_gaps=self.settings.num_gaps,
             columns=self.settings.columns,
+            kernel=kernel,
         )
-        predicted = network(batch.rows, batch.depths, batch.log2_gap)
+        rows = batch.rows
+        if self.noise:
+            rows = rows + self.noise * torch.randn(rows.shape).to(rows)
+        predicted = network(rows, batch.depths, batch.log2_gap)
         return restoration_loss(
             predicted.flatten(1, 2)[:, None], batch.truth.flatten(1, 2)[:, None], self.settings.loss
         )
@@ -91,7 +111,8 @@ class SequenceTask:
 
     Judged by two criteria that need no ground truth: sequences from a part of the
     pseudo-HR volume that was kept back, and measured slices left out, predicted from
-    their neighbours across a gap of 2r.
+    their neighbours across a gap of 2r. The second tells nothing where measured slices are
+    blurred, because the predicted ones are not.
 
     Parameters
     ----------
@@ -99,25 +120,46 @@ class SequenceTask:
         (Z', Y, X) unit intensity, isotropic but for k.
     measured
         (Z, Y, X) the measured slices of the same region.
+    degradation
+        How slices were measured, which is done to sequences too.
     """
 
     def __init__(
-        self, pseudo_hr: Tensor, measured: Tensor, factor: float, settings: StudentSettings
+        self,
+        pseudo_hr: Tensor,
+        measured: Tensor,
+        factor: float,
+        settings: StudentSettings,
+        degradation: Degradation = SAMPLING,
     ) -> None:
         self.settings, self.mix = settings, GapMix(factor)
+        self.factor, self.degradation = factor, degradation
         self.noise = input_noise(pseudo_hr, measured, settings)
-        gap = max(2, round(factor))
-        self.train, held = kept_back(pseudo_hr, gap)
-        self.longest = (min(self.train.shape[1:]) - 1) // 3
+        if not degradation.is_sampling:  # no row of the pseudo-HR volume is as measured
+            self.noise = replace(self.noise, k=None)
+        gap, kernel = max(2, round(factor)), degradation.kernel(factor)
+        self.train, held = kept_back(pseudo_hr, gap, len(kernel))
+        self.longest = longest_gap(min(self.train.shape[1:]), kernel)
         crop = settings.crop if held is pseudo_hr else min(_VALIDATION_EDGE, held.shape[1])
         draws = (np.random.default_rng([1, n]) for n in range(8))
         self.examples = [
-            draw_sequences(held, rng, gap=min(gap, self.longest), batch=8, crop=crop, end_chance=0)
+            draw_sequences(
+                held,
+                rng,
+                gap=min(gap, self.longest),
+                batch=8,
+                crop=crop,
+                end_chance=0,
+                kernel=kernel,
+            )
             for rng in draws
         ]
-        self.left_out = leave_one_out_sequences(_centre(measured), factor)
+        self.left_out = None
+        if degradation.is_sampling:
+            self.left_out = leave_one_out_sequences(_centre(measured), factor)
 
     def loss(self, network: nn.Module, rng: Generator) -> Tensor:
+        kernel = self.degradation.drawn(rng).kernel(self.factor)
         batch = draw_sequences(
             self.train,
             rng,
@@ -125,6 +167,7 @@ class SequenceTask:
             batch=self.settings.optimizer.batch,
             crop=self.settings.crop,
             noise=self.noise,
+            kernel=kernel,
         )
         predicted = network(batch.slices, batch.depths, batch.log2_gap)
         return restoration_loss(predicted, batch.truth, self.settings.loss)
@@ -157,13 +200,13 @@ class SequenceTask:
         return [mean_square(predicted, batch.truth), mean_square(base, batch.truth)]
 
 
-def kept_back(pseudo_hr: Tensor, gap: int) -> tuple[Tensor, Tensor]:
+def kept_back(pseudo_hr: Tensor, gap: int, kernel_size: int = 1) -> tuple[Tensor, Tensor]:
     """The part to learn from and the part to judge by, at the end of y.
 
-    Both are the whole where it is too small to be divided.
+    Both are the whole where it is too small to be divided; each holds three gaps.
     """
     height = pseudo_hr.shape[1]
-    back = max(3 * gap + 1, height // 10)
+    back = max(3 * gap + kernel_size, height // 10)
     if height < 3 * back:
         return pseudo_hr, pseudo_hr
     return pseudo_hr[:, :-back], pseudo_hr[:, -back:]
@@ -171,9 +214,23 @@ def kept_back(pseudo_hr: Tensor, gap: int) -> tuple[Tensor, Tensor]:
 
 def input_noise(pseudo_hr: Tensor, measured: Tensor, settings: StudentSettings) -> MeasurementNoise:
     """The noise that inputs drawn from the pseudo-HR volume lack."""
-    k = (len(pseudo_hr) - 1) // (len(measured) - 1)
-    sample = measured[:: max(1, len(measured) // 8), :512, :512]
-    return MeasurementNoise(settings.input_noise * noise_sigma(sample.cpu().numpy()), k)
+    k = len(pseudo_hr) // (len(measured) - 1)
+    return MeasurementNoise(settings.input_noise * _noise_of(measured), k)
+
+
+def lost_noise(stack: Tensor, kernel: NDArray[np.float64]) -> float:
+    """Standard deviation of the noise that a weighted mean of rows lacks of that of slices.
+
+    White noise of variance s² leaves s² times the sum of the squared weights.
+    """
+    if len(kernel) == 1:
+        return 0.0
+    return _noise_of(stack) * math.sqrt(1 - float(np.square(kernel).sum()))
+
+
+def _noise_of(stack: Tensor) -> float:
+    sample = stack[:: max(1, len(stack) // 8), :512, :512]
+    return noise_sigma(sample.cpu().numpy())
 
 
 def held_out_slices(count: int) -> list[int]:
@@ -182,12 +239,13 @@ def held_out_slices(count: int) -> list[int]:
     return sorted({round((i + 0.5) * count / wanted - 0.5) for i in range(wanted)})
 
 
-def whole_slices(stack: Tensor, gap: int) -> list[RowsBatch]:
-    """Every slice in both directions with every ``gap``-th row kept, for validation."""
+def whole_slices(stack: Tensor, gap: int, kernel: NDArray[np.float64] = POINT) -> list[RowsBatch]:
+    """Every slice in both directions with rows measured ``gap`` apart, for validation."""
     rng = np.random.default_rng(0)
     edge = min(int(min(stack.shape[1:])), 2 * _VALIDATION_EDGE)
     return [
-        draw_rows(one[None], rng, gap=gap, batch=2, num_gaps=10_000, columns=edge) for one in stack
+        draw_rows(one[None], rng, gap=gap, batch=2, num_gaps=10_000, columns=edge, kernel=kernel)
+        for one in stack
     ]
 
 

@@ -59,7 +59,7 @@ class AxialGrid:
     @property
     def is_integer(self) -> bool:
         """Whether every measured slice falls on the output grid."""
-        return abs(self.factor - round(self.factor)) < _SAME
+        return abs(self.factor - round(self.factor)) < _SAME and self.offset == 0
 
     def positions(self, start: int = 0, stop: int | None = None) -> NDArray[np.float64]:
         """Axial positions, in input slices, of output slices ``start`` to ``stop``.
@@ -71,13 +71,19 @@ class AxialGrid:
         whole = np.rint(z)
         return np.where(np.abs(z - whole) < _SAME, whole, z)
 
+    def index(self, position: float) -> int:
+        """The first output slice that does not stand before a position."""
+        return math.ceil(position * self.factor - self.offset - _SAME)
+
     def is_copied(self, positions: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Which of these `positions` are measured slices that return as they are."""
-        return (positions == np.rint(positions)) & self.copies_measured
+        copied: NDArray[np.bool_] = (positions == np.rint(positions)) & self.copies_measured
+        return copied
 
     def gaps(self, positions: NDArray[np.float64]) -> NDArray[np.int_]:
         """The gap that each of these `positions` lies in; the last slice ends the last gap."""
-        return np.minimum(np.floor(positions).astype(int), self.num_slices - 2)
+        gaps: NDArray[np.int_] = np.minimum(np.floor(positions).astype(int), self.num_slices - 2)
+        return gaps
 
 
 def resolve_factor(voxel_size: VoxelSize, factor: float | None) -> float:

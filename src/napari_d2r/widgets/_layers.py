@@ -91,12 +91,18 @@ def volume_of(layer: Image, voxel_size: VoxelSize) -> Volume:
 
 
 def placement(
-    layer: Image, factor: float, box: Box | None = None, *, copy_contrast: bool = True
+    layer: Image,
+    factor: float,
+    box: Box | None = None,
+    *,
+    offset: float = 0.0,
+    copy_contrast: bool = True,
 ) -> dict[str, Any]:
     """Arguments of ``add_image`` for a result that lies on its source.
 
     Input slice j and output slice j r share one world position, so translate stays that
-    of the source (of the region's first voxel, where only a region was computed).
+    of the source (of the region's first voxel, where only a region was computed), plus the
+    ``offset`` of the output grid.
 
     Parameters
     ----------
@@ -104,16 +110,19 @@ def placement(
         The source.
     factor
         r, how many times finer the result is sampled along z.
+    offset
+        Output voxels along z by which the result begins after its source.
     box
         The region of the source, in its voxels.
     """
     scale = np.array(layer.scale, float)
     scale[0] /= factor
     start = (0, 0, 0) if box is None else tuple(part.start or 0 for part in box)
-    first = Affine(scale=layer.scale, translate=layer.translate)(start)
+    first = np.array(Affine(scale=layer.scale, translate=layer.translate)(start), float)
+    first[0] += offset * scale[0]
     placed = {
         "scale": scale,
-        "translate": np.asarray(first, float),
+        "translate": first,
         "units": layer.units,
         "axis_labels": layer.axis_labels,
         "affine": np.asarray(layer.affine.affine_matrix),

@@ -109,8 +109,8 @@ class LivePreview(QObject):
         if not self._is_on or question.planned.wish.layer not in self._viewer.layers:
             return
         self._shown = question
-        wish, factor = question.planned.wish, question.planned.plan.grid.factor
-        placed = placement(wish.layer, factor, wish.box)
+        wish, grid = question.planned.wish, question.planned.plan.grid
+        placed = placement(wish.layer, grid.factor, wish.box, offset=grid.offset)
         placed["translate"] += placed["scale"] * [start for start, _ in question.ends]
         model = question.planned.plan.model
         is_sample = model is not None and model.card.sampler is not None
@@ -155,7 +155,7 @@ def _on_screen(viewer: Any, planned: Planned) -> Ends | None:
     low[across] = high[across] = point[across]
     first = np.array([0, 0, 0] if wish.box is None else [part.start for part in wish.box])
     low, high = low - first, high - first
-    low[0], high[0] = low[0] * plan.grid.factor, high[0] * plan.grid.factor
+    low[0], high[0] = (z * plan.grid.factor - plan.grid.offset for z in (low[0], high[0]))
     starts, stops = np.rint(low).astype(int), np.rint(high).astype(int) + 1
     starts = np.maximum(starts, 0)
     stops = np.minimum(stops, plan.output_shape)

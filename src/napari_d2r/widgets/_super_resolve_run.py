@@ -132,7 +132,7 @@ class SuperResolveRun(QObject):
             array,
             name=f"{wish.layer.name} [{about.method_name} ×{plan.grid.factor:g}]",
             metadata={METADATA: facts},
-            placed=placement(wish.layer, plan.grid.factor, wish.box),
+            placed=placement(wish.layer, plan.grid.factor, wish.box, offset=plan.grid.offset),
             layer=_layer_of(self._viewer, facts["path"]),
             parent=self,
         )
@@ -160,7 +160,13 @@ class SuperResolveRun(QObject):
             contrast_limits=(0, plan.intensity.span / 3),
             visible=False,
             metadata={METADATA: {"kind": "uncertainty", "path": str(store)}},
-            **placement(wish.layer, plan.grid.factor, wish.box, copy_contrast=False),
+            **placement(
+                wish.layer,
+                plan.grid.factor,
+                wish.box,
+                offset=plan.grid.offset,
+                copy_contrast=False,
+            ),
         )
 
     def _on_finished(self, event: Finished) -> None:

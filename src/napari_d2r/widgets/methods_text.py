@@ -68,6 +68,8 @@ def _how(about: Provenance) -> str:
 
 def _measured(about: Provenance) -> str:
     every = about.measured_slices_at_multiples_of
+    if about.measured_slices == "restored":
+        return "Measured slices are blurred along Z and were restored like those between them."
     if every is None:
         return "Measured slices are kept where they fall on the new grid."
     return f"Measured slices are unchanged and stand at every {every:g}th slice of the result."
