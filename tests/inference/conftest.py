@@ -14,6 +14,10 @@ from napari_d2r.inference import (
     BlockPredictor,
     DiffusionPredictor,
     LateralPredictor,
+    MaskedDiffusionPredictor,
+    MaskedPredictor,
+    MidpointDiffusionPredictor,
+    MidpointPredictor,
     SequencePredictor,
 )
 from napari_d2r.jobs import SamplerSettings
@@ -57,12 +61,43 @@ def _blocks() -> BlockPredictor:
     return BlockPredictor(network)
 
 
+def _u_net(name: str, levels: int = 2) -> nn.Module:
+    torch.manual_seed(0)
+    multipliers = [1, 2][:levels]
+    network = build_network(name, {"width": 4, "multipliers": multipliers, "blocks": 1})
+    nn.init.normal_(network.ending.weight, std=0.2)
+    return network
+
+
+def _masked_diffusion() -> MaskedDiffusionPredictor:
+    """Two steps, noise of its own for every slice, with the exact halo."""
+    network = _u_net("msdsr-unet", levels=1)
+    reach = 2 * int(network.halo)
+    halo = HaloCard(slices=reach // 2 + 1, lateral=reach)
+    return MaskedDiffusionPredictor(
+        network, SamplerSettings(steps=2, eta=1, shared_noise=False), halo=halo
+    )
+
+
+def _midpoint_diffusion() -> MidpointDiffusionPredictor:
+    """Two steps in each of two halvings, with the exact halo."""
+    network = _u_net("emdiffuse-unet", levels=1)
+    halo = HaloCard(slices=0, lateral=4 * int(network.halo))
+    return MidpointDiffusionPredictor(
+        network, SamplerSettings(steps=2, eta=1, shared_noise=False), halo=halo
+    )
+
+
 MAKERS: dict[str, Callable[[], AxialPredictor]] = {
     "lateral": lambda: LateralPredictor(_regressor("lateral")),
     "sequence": lambda: SequencePredictor(_regressor("aenet-fast")),
     "blocks": _blocks,
     "diffusion, one step": _diffusion,
     "diffusion, two steps": lambda: _diffusion(steps=2, shared=True),
+    "masked": lambda: MaskedPredictor(_u_net("ms-unet")),
+    "masked, diffusion": _masked_diffusion,
+    "midpoint": lambda: MidpointPredictor(_u_net("e2e-unet")),
+    "midpoint, diffusion": _midpoint_diffusion,
 }
 
 

@@ -12,7 +12,7 @@ from napari_d2r.diffusion.ddpm import (
     step_to,
     times_like,
 )
-from napari_d2r.diffusion.decoding import decode, signed, unsigned
+from napari_d2r.diffusion.decoding import decode, decoding_times, signed, unsigned
 from napari_d2r.diffusion.irsde import (
     maximum_likelihood_loss,
     noise_to_x0,
@@ -55,6 +55,7 @@ __all__ = [
     "add_noise",
     "clean_from_noise",
     "decode",
+    "decoding_times",
     "encode",
     "falling_times",
     "from_noise_head",

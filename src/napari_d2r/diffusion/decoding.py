@@ -15,6 +15,7 @@ from napari_d2r.diffusion.ddpm import (
     NoisePredictor,
     PreservingSchedule,
     clean_from_noise,
+    falling_times,
     spread_of_step,
     step_to,
     times_like,
@@ -70,6 +71,15 @@ def decode(
             fresh = draw(index + 1) if spread > 0 else None
             x = step_to(x0, implied, stop, schedule, spread, fresh)
         yield x
+
+
+def decoding_times(schedule: PreservingSchedule, steps: int) -> tuple[int, ...]:
+    """``steps`` + 1 times that fall to 0, from half a step below T.
+
+    At T nothing is left of a slice, and what a network errs there is multiplied by thousands.
+    """
+    last = schedule.num_steps
+    return falling_times(last - last // (2 * steps), steps)
 
 
 def signed(x: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from napari_d2r.diffusion import (
     NoiseSource,
     PreservingSchedule,
     decode,
-    falling_times,
+    decoding_times,
     signed,
     unsigned,
 )
@@ -126,7 +126,7 @@ class MaskedDiffusionPredictor(MaskedPredictor):
     ) -> None:
         super().__init__(network, seed, halo)
         self.schedule = PreservingSchedule()
-        self.times = falling_times(self.schedule.num_steps, sampler.steps)
+        self.times = decoding_times(self.schedule, sampler.steps)
         self.eta, self.samples = sampler.eta, sampler.samples
         self.blur, self.shared_noise = sampler.blur, sampler.shared_noise
 

@@ -12,7 +12,7 @@ from napari_d2r.diffusion import (
     NoiseField,
     PreservingSchedule,
     decode,
-    falling_times,
+    decoding_times,
     signed,
     unsigned,
 )
@@ -115,7 +115,7 @@ class MidpointDiffusionPredictor(MidpointPredictor):
     ) -> Tensor:
         around = signed(torch.cat([below, above], dim=1))
         numbers = (places * 2**_MOST_HALVINGS).long().tolist()
-        times = falling_times(self.schedule.num_steps, self.sampler.steps)
+        times = decoding_times(self.schedule, self.sampler.steps)
 
         def predict_noise(x: Tensor, t: Tensor) -> Tensor:
             stop_if_asked(cancel)
