@@ -94,7 +94,13 @@ def score_planes(
 
 
 def score_plane(
-    reference: NDArray[Any], test: NDArray[Any], plane: Plane, *, factor: int, data_range: float
+    reference: NDArray[Any],
+    test: NDArray[Any],
+    plane: Plane,
+    *,
+    factor: int,
+    data_range: float,
+    are_copied: bool = True,
 ) -> PlaneScores:
     """Compare two volumes slice by slice in one plane.
 
@@ -115,6 +121,8 @@ def score_plane(
         Every ``factor``-th slice of the reference was measured.
     data_range
         Grey levels between black and white.
+    are_copied
+        Whether measured slices are copies; otherwise all slices of all planes count.
 
     Raises
     ------
@@ -126,7 +134,9 @@ def score_plane(
     Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment: from error visibility to
     structural similarity", IEEE Trans. Image Process. 13 (2004).
     """
-    num_compared = AxialGrid((len(reference) - 1) // factor + 1, factor).num_output
+    num_compared = len(reference)
+    if are_copied:
+        num_compared = AxialGrid((num_compared - 1) // factor + 1, factor).num_output
     if len(test) < num_compared:
         raise InputError(
             f"Volumes of shape {reference.shape} and {test.shape} cannot be compared at factor "
@@ -141,7 +151,8 @@ def score_plane(
         )
     across = ACROSS[plane]
     true, tested = np.moveaxis(true, across, 0), np.moveaxis(tested, across, 0)
-    chosen = [k for k in range(len(true)) if plane != "XY" or k % factor != 0]
+    is_all = plane != "XY" or not are_copied
+    chosen = [k for k in range(len(true)) if is_all or k % factor != 0]
 
     psnr, ssim, gaussian, multiscale = [], [], [], []
     has_scales = min(true.shape[1:]) >= SMALLEST_EDGE
