@@ -6,7 +6,7 @@ want to drive a job themselves use ``resolve_*`` and iterate over ``run_*``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,14 @@ from napari_d2r.jobs import (
     CancelToken,
     Event,
     Finished,
+    Suite,
     SuperResolveJob,
     TrainJob,
     load_preset,
+    load_suite,
 )
 from napari_d2r.stages.bench import BenchReport, bench_stream
+from napari_d2r.stages.benchmark import BenchmarkReport, resolve_benchmark, run_benchmark
 from napari_d2r.stages.evaluate import EvaluationReport, evaluate_stream
 from napari_d2r.stages.fsc import FSCReport, fsc_stream
 from napari_d2r.stages.gain import GainReport, gain_stream
@@ -156,6 +159,47 @@ def bench(*, quick: bool = False, on_event: OnEvent | None = None) -> BenchRepor
     Takes a minute or two on two processor cores, ``quick`` half a minute.
     """
     report: BenchReport = completed(bench_stream(quick=quick), on_event)
+    return report
+
+
+def benchmark(
+    suite: str | Path | Suite,
+    folder: str | Path,
+    *,
+    volume: Source | None = None,
+    only: Sequence[str] = (),
+    reference: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    on_event: OnEvent | None = None,
+    cancel: CancelToken | None = None,
+) -> BenchmarkReport:
+    """Train and run the methods of a suite on one isotropic volume, and compare them.
+
+    Tables go to ``folder``; `napari_d2r.figures.draw_benchmark` draws the report.
+
+    Parameters
+    ----------
+    suite
+        A YAML file, the name of a suite that ships, such as ``"cpu"``, or a suite.
+    volume
+        Path or volume, isotropic; None: the one that the suite names.
+    only
+        Names of methods; none: all.
+    reference
+        Another isotropic volume, from which supervised methods learn.
+
+    Raises
+    ------
+    InputError
+        When suite, volume or folder cannot be used.
+    """
+    chosen = suite if isinstance(suite, Suite) else load_suite(suite)
+    truth = None if volume is None else as_volume(volume)
+    learned_from = None if reference is None else Path(reference)
+    plan = resolve_benchmark(chosen, truth, Path(folder), reference=learned_from, only=only)
+    events = run_benchmark(plan, resume=resume, overwrite=overwrite, cancel=cancel)
+    report: BenchmarkReport = completed(events, on_event)
     return report
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from napari_d2r.figures import draw_evaluation
 from napari_d2r.io import open_volume, save_tiff
@@ -19,6 +18,7 @@ from napari_d2r.jobs import (
     load_preset,
 )
 from napari_d2r.samples import phantom_sample
+from napari_d2r.stages._passed_on import passed_on
 from napari_d2r.stages.evaluate import evaluate_stream
 from napari_d2r.stages.super_resolve import resolve_super_resolve, run_super_resolve
 from napari_d2r.stages.train import resolve_train, run_train
@@ -49,17 +49,17 @@ def run_demo(
     changes = {"max_minutes": max_minutes, "start_from": Path("bundled")}
     job = load_preset("quick").model_copy(update=changes)
     plan = resolve_train(job, stack, models, overwrite=True)
-    ended, _ = yield from _passed_on(run_train(plan, overwrite=True, cancel=cancel))
+    ended, _ = yield from passed_on(run_train(plan, overwrite=True, cancel=cancel))
     if ended is not Outcome.COMPLETED:
         yield Finished(ended, folder)
         return
     resolved = resolve_super_resolve(SuperResolveJob(model=models), stack, result, overwrite=True)
-    ended, done = yield from _passed_on(run_super_resolve(resolved, overwrite=True, cancel=cancel))
+    ended, done = yield from passed_on(run_super_resolve(resolved, overwrite=True, cancel=cancel))
     if ended is not Outcome.COMPLETED:
         yield Finished(ended, folder)
         return
     output = open_volume(result)
-    _, scores = yield from _passed_on(evaluate_stream(output, reference, factor=FACTOR))
+    _, scores = yield from passed_on(evaluate_stream(output, reference, factor=FACTOR))
     report.write_text(scores.to_json(), "utf-8")
     draw_evaluation(scores, output, reference, figure)
     say(scores.table())
@@ -77,14 +77,3 @@ def _save(volume: Volume, path: Path) -> None:
         voxel_size=volume.voxel_size,
         overwrite=True,
     )
-
-
-def _passed_on(events: Iterator[Event]) -> Generator[Event, None, tuple[Outcome, Any]]:
-    """Pass on a job's events but the first and the last; return how it ended and with what."""
-    ended: tuple[Outcome, Any] = Outcome.CANCELLED, None
-    for event in events:
-        if isinstance(event, Finished):
-            ended = event.outcome, event.result
-        elif not isinstance(event, Started):
-            yield event
-    return ended

@@ -22,8 +22,8 @@ from napari_d2r.jobs._jobs import Device, Engine, Job, SuperResolveJob, TrainJob
 from napari_d2r.jobs._presets import describe_preset, load_preset, preset_names
 from napari_d2r.jobs._provenance import Provenance
 from napari_d2r.jobs._settings import (
-    DDNMSettings,
     ClusterSettings,
+    DDNMSettings,
     DegradationSettings,
     FrozenModel,
     LossSettings,
@@ -35,6 +35,7 @@ from napari_d2r.jobs._settings import (
     TargetSettings,
 )
 from napari_d2r.jobs._suite import (
+    PHANTOM,
     Metric,
     Suite,
     SuiteCase,
@@ -45,6 +46,7 @@ from napari_d2r.jobs._suite import (
 from napari_d2r.jobs._wire import decode, encode
 
 __all__ = [
+    "PHANTOM",
     "TRAINING_LOSS",
     "VALIDATION_GAIN",
     "BlockWritten",

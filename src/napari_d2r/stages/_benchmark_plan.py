@@ -13,12 +13,11 @@ import torch
 from napari_d2r.checkpoints import load_card, model_folder
 from napari_d2r.errors import InputError
 from napari_d2r.io import open_volume
-from napari_d2r.jobs import Suite, SuiteCase, SuiteMethod, SuperResolveJob, TrainJob
+from napari_d2r.jobs import PHANTOM, Suite, SuiteCase, SuiteMethod, SuperResolveJob, TrainJob
 from napari_d2r.samples import phantom_sample
 from napari_d2r.stages._device import resolve_device
 from napari_d2r.volumes import Volume, VoxelSize, centred_box, require_finite
 
-PHANTOM = Path("phantom")
 SUITE, MODEL, RESULT, STACK = "suite.yaml", "model", "result.ome.zarr", "stack.tif"
 
 

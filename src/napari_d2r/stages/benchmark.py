@@ -173,7 +173,8 @@ def _measured(
         resolved = resolve_super_resolve(run.super_resolve, stack, output, overwrite=True)
         done = yield from passed_on(run_super_resolve(resolved, overwrite=True, cancel=cancel))
     _require_completed(done)
-    report = yield from _evaluated(open_volume(output), plan.truth, run.case)
+    found = replace(open_volume(output), name=run.method.name)
+    report = yield from _evaluated(found, plan.truth, run.case)
     result, linear = report.result, report.linear
     gains = {p.plane: _gain(p.psnr_db, linear.plane(p.plane).psnr_db) for p in result.planes}
     scores = json.loads(report.to_json())["volumes"][1] | {"gain_db": gains}
