@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from napari_d2r.cli._bench import add_bench
+from napari_d2r.cli._benchmark import add_benchmark
 from napari_d2r.cli._demo import add_demo
 from napari_d2r.cli._info import add_info
 from napari_d2r.cli._measure import add_evaluate, add_fsc
@@ -93,6 +94,7 @@ def build_parser() -> argparse.ArgumentParser:
         add_fsc,
         add_models,
         add_bench,
+        add_benchmark,
     ):
         declare(add)
     return parser
