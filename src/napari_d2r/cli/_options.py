@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from napari_d2r.errors import InputError
 from napari_d2r.jobs import Device
-from napari_d2r.volumes import Volume, VoxelSize
+from napari_d2r.volumes import Degradation, DegradationKind, Volume, VoxelSize
 
 AddParser = Callable[..., argparse.ArgumentParser]
 
@@ -52,6 +52,27 @@ def add_report(parser: argparse.ArgumentParser) -> None:
     """Where a measurement is written."""
     parser.add_argument("--json", metavar="FILE", help="write the report as JSON; - for stdout")
     parser.add_argument("--figure", type=Path, metavar="FILE", help="draw it: png, pdf or svg")
+
+
+def add_degradation(parser: argparse.ArgumentParser) -> None:
+    """How slices were measured."""
+    parser.add_argument(
+        "--degradation",
+        choices=get_args(DegradationKind),
+        help="slices are samples (slice), means over R (block), or samples of what is blurred "
+        "along Z (gaussian); default: slice",
+    )
+    parser.add_argument(
+        "--sigma", type=positive, metavar="S", help="of the gaussian, in lateral voxels; default: 4"
+    )
+
+
+def degradation_of(arguments: argparse.Namespace) -> Degradation:
+    """What those options describe."""
+    kind, sigma = arguments.degradation or "slice", arguments.sigma
+    if sigma is not None and kind != "gaussian":
+        raise InputError("--sigma goes with --degradation gaussian.")
+    return Degradation(kind) if sigma is None else Degradation(kind, sigma)
 
 
 def given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:

@@ -9,8 +9,10 @@ from typing import Any
 from napari_d2r.cli._options import (
     STACK_HELP,
     AddParser,
+    add_degradation,
     add_reading,
     add_running,
+    degradation_of,
     given,
     open_stack,
     text_of,
@@ -38,6 +40,7 @@ def add_train(add: AddParser) -> None:
         help="adapt a model: bundled, or a folder; default: from scratch",
     )
     parser.add_argument("--factor", type=float, help="axial factor R; default: isotropic voxels")
+    add_degradation(parser)
     add_reading(parser)
     add_running(parser)
     parser.set_defaults(
@@ -57,6 +60,10 @@ def run_train_command(
         job = TrainJob.from_yaml(text_of(arguments.job), str(arguments.job))
     else:
         job = load_preset(arguments.preset)
+    how = degradation_of(arguments)
+    if arguments.degradation is not None:
+        changes = {"kind": how.kind} | ({"sigma": how.sigma} if arguments.sigma else {})
+        job = job.override([f"degradation.{name}={value}" for name, value in changes.items()])
     job = TrainJob.checked(
         job.override(arguments.set).model_dump() | given(arguments, "factor", "start_from")
     )
