@@ -10,6 +10,7 @@ import errno
 
 __all__ = [
     "D2RError",
+    "DamagedError",
     "DiskFullError",
     "InputError",
     "ModelFileError",
@@ -39,6 +40,10 @@ class ModelFileError(InputError):
 
 class TrainingError(D2RError):
     """A training that cannot go on, for example because its loss is not finite."""
+
+
+class DamagedError(D2RError):
+    """A result that does not hold any more what was written."""
 
 
 class DiskFullError(D2RError):

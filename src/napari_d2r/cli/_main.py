@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 
 from napari_d2r.cli._bench import add_bench
 from napari_d2r.cli._benchmark import add_benchmark
+from napari_d2r.cli._degrade import add_degrade
 from napari_d2r.cli._demo import add_demo
 from napari_d2r.cli._info import add_info
 from napari_d2r.cli._measure import add_evaluate, add_fsc
@@ -23,6 +24,7 @@ from napari_d2r.cli._options import require_reports
 from napari_d2r.cli._progress import Reporter
 from napari_d2r.cli._super_resolve import add_super_resolve
 from napari_d2r.cli._train import add_train
+from napari_d2r.cli._verify import add_verify
 from napari_d2r.cli._wire import wire
 from napari_d2r.errors import D2RError, explain, is_out_of_memory
 from napari_d2r.jobs import CancelToken, Outcome
@@ -92,9 +94,11 @@ def build_parser() -> argparse.ArgumentParser:
         add_super_resolve,
         add_evaluate,
         add_fsc,
+        add_degrade,
         add_models,
         add_bench,
         add_benchmark,
+        add_verify,
     ):
         declare(add)
     return parser

@@ -25,9 +25,11 @@ from napari_d2r.io._save_tiff import save_tiff, save_tiff_stream
 from napari_d2r.io._shards import Shard, ShardStore
 from napari_d2r.io._source import Edges, Source, pick_axes
 from napari_d2r.io._units import length_in_nm
+from napari_d2r.io._verify import DamagedShard, forget, verify_store
 
 __all__ = [
     "PROVENANCE",
+    "DamagedShard",
     "Edges",
     "OmeZarrOutput",
     "Shard",
@@ -39,6 +41,7 @@ __all__ = [
     "begin_showing",
     "check_room",
     "create_output",
+    "forget",
     "interrupted_shard",
     "is_filled_elsewhere",
     "is_shown_elsewhere",
@@ -58,4 +61,5 @@ __all__ = [
     "slice_paths",
     "stop_showing",
     "usual_header",
+    "verify_store",
 ]

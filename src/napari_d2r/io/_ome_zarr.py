@@ -19,7 +19,7 @@ from napari_d2r.io._ome_metadata import AXES, image_metadata
 from napari_d2r.io._owner import leave, refuse_if_filled_elsewhere, take
 from napari_d2r.io._provenance import PROVENANCE
 from napari_d2r.io._pyramid import Level, fill_levels, pyramid_levels
-from napari_d2r.io._shards import Shard, ShardStore, sweep
+from napari_d2r.io._shards import NUM_FILES, Shard, ShardStore, sweep
 from napari_d2r.volumes import VoxelSize
 
 __all__ = ["OmeZarrOutput", "Shard", "create_output", "interrupted_shard"]
@@ -47,7 +47,7 @@ class OmeZarrOutput:
     def __init__(self, path: Path, group: zarr.Group, journal: Journal) -> None:
         assert journal.header is not None
         self.path = path
-        self._folder = _partial(path)
+        self._folder = partial_of(path)
         self._group = group
         self._journal = journal
         self._header = journal.header
@@ -118,9 +118,9 @@ class OmeZarrOutput:
 
     def discard(self) -> None:
         """Delete the unfinished store and its journal, once nobody needs them."""
-        _delete_store(_partial(self.path))
-        sweep(_partial(self.path))
-        _journal_path(self.path).unlink(missing_ok=True)
+        _delete_store(partial_of(self.path))
+        sweep(partial_of(self.path))
+        partial_of(self.path, journal=True).unlink(missing_ok=True)
         self.release()
 
     def publish(self, attributes: Mapping[str, object]) -> Path:
@@ -162,6 +162,8 @@ class OmeZarrOutput:
                 for number, level in enumerate(levels[1:], start=1)
             ]
             yield from fill_levels(levels, arrays)
+            for array in arrays:  # what a later look at the store holds against its files
+                array.attrs[NUM_FILES] = _num_files(self._folder / array.basename)
             self._group.attrs["ome"] = image_metadata(
                 self.path.name, levels, voxel_size, self._header.origin
             )
@@ -173,7 +175,7 @@ class OmeZarrOutput:
             sync_file(self._folder / "zarr.json")
             sweep(self._folder)
             _move_into_place(self._folder, self.path)
-        _journal_path(self.path).unlink(missing_ok=True)
+        partial_of(self.path, journal=True).unlink(missing_ok=True)
         self.release()
         self._folder = self.path
         self._group = zarr.open_group(store=self.path, mode="r", use_consolidated=False)
@@ -239,8 +241,8 @@ def create_output(
         raise ValueError(f"Shards of {shard} are not whole chunks of {chunk}.")
     _refuse_existing(path, overwrite=overwrite)
     refuse_if_filled_elsewhere(path)
-    journal = Journal.open(_journal_path(path))
-    partial = _partial(path)
+    journal = Journal.open(partial_of(path, journal=True))
+    partial = partial_of(path)
     if journal.header is not None and partial.is_dir():
         if resume:
             if journal.header != header:
@@ -268,21 +270,22 @@ def create_output(
         _create_array(group, "0", _triple(shape), header)
         level = Level(_triple(shape), (1, 1, 1))
         group.attrs["ome"] = image_metadata(path.name, [level], voxel_size, header.origin)
-        return OmeZarrOutput(path, group, Journal.create(_journal_path(path), header))
+        return OmeZarrOutput(path, group, Journal.create(partial_of(path, journal=True), header))
 
 
 def interrupted_shard(path: str | Path) -> Triple | None:
     """Edges of the shards of an interrupted run that could be resumed, or None."""
-    header = Journal.open(_journal_path(Path(path))).header
+    header = Journal.open(partial_of(Path(path), journal=True)).header
     return None if header is None else _triple(header.shard)
 
 
-def _partial(path: Path) -> Path:
-    return path.with_name(f"{path.name}.partial")
+def partial_of(path: Path, *, journal: bool = False) -> Path:
+    """The store that is being filled for ``path``, or the journal beside it."""
+    return path.with_name(f"{path.name}.partial{'.jsonl' if journal else ''}")
 
 
-def _journal_path(path: Path) -> Path:
-    return path.with_name(f"{path.name}.partial.jsonl")
+def _num_files(level: Path) -> int:
+    return sum(file.is_file() for file in (level / "c").rglob("*"))
 
 
 def _triple(values: tuple[int, ...]) -> Triple:

@@ -14,7 +14,10 @@ from numpy.typing import NDArray
 from napari_d2r.io._disk import sync_file, sync_folder
 from napari_d2r.io._pyramid import boxes
 
-__all__ = ["Shard", "ShardStore", "sweep"]
+__all__ = ["NUM_FILES", "Shard", "ShardStore", "sweep"]
+
+# Attribute of an array of ours: how many of its shards have a file; those of zeros have none.
+NUM_FILES = "num_files"
 
 Triple = tuple[int, int, int]
 
@@ -35,15 +38,15 @@ class Shard:
 
 
 class ShardStore:
-    """Level 0 of a store that is being filled, by one process or by many.
+    """One level of a store that is being filled, by one process or by many; level 0 unless named.
 
     Equal shards may be put twice, by a worker that was thought lost say: each comes in one
     step, and is the same.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.array = _open_level(folder)
+    def __init__(self, folder: Path, level: str = "0") -> None:
+        self.folder, self._level = folder, level
+        self.array = _open_level(folder, level)
         assert self.array.shards is not None
         z, y, x = self.array.shards
         self._edges: Triple = (z, y, x)
@@ -82,11 +85,13 @@ class ShardStore:
         # so the file is made elsewhere, where there is none.
         aside = self.folder.with_name(f"{self.folder.name}.writing-{uuid.uuid4().hex}")
         try:
-            (aside / "0").mkdir(parents=True)
-            shutil.copyfile(self.folder / "0" / "zarr.json", aside / "0" / "zarr.json")
+            (aside / self._level).mkdir(parents=True)
+            about = Path(self._level) / "zarr.json"
+            shutil.copyfile(self.folder / about, aside / about)
             box = tuple(slice(a, b) for a, b in zip(shard.start, shard.stop, strict=True))
-            _open_level(aside)[box] = values
-            made, file = self._file(shard, aside), self._file(shard, self.folder)
+            _open_level(aside, self._level)[box] = values
+            file = self.file(shard)
+            made = aside / file.relative_to(self.folder)
             if made.exists():
                 sync_file(made)
                 file.parent.mkdir(parents=True, exist_ok=True)
@@ -102,12 +107,13 @@ class ShardStore:
 
     def size(self, shard: Shard) -> int:
         """Length of the file of a shard; 0 if there is none, as for a shard of zeros."""
-        file = self._file(shard, self.folder)
+        file = self.file(shard)
         return file.stat().st_size if file.is_file() else 0
 
-    def _file(self, shard: Shard, folder: Path) -> Path:
+    def file(self, shard: Shard) -> Path:
+        """Where a shard stands, if it has a file."""
         position = tuple(a // b for a, b in zip(shard.start, self._edges, strict=True))
-        return folder / "0" / "c" / "/".join(map(str, position))
+        return self.folder / self._level / "c" / "/".join(map(str, position))
 
 
 def sweep(folder: Path) -> None:
@@ -116,5 +122,5 @@ def sweep(folder: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _open_level(folder: Path) -> zarr.Array[Any]:
-    return zarr.open_array(folder / "0", mode="r+")
+def _open_level(folder: Path, level: str) -> zarr.Array[Any]:
+    return zarr.open_array(folder / level, mode="r+")

@@ -1,0 +1,105 @@
+"""Every byte of an OME-Zarr store of ours, read once and held against its checksums."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import zarr
+
+from napari_d2r.errors import InputError
+from napari_d2r.io._journal import Journal
+from napari_d2r.io._lazy import READ_ERRORS
+from napari_d2r.io._ome_zarr import partial_of
+from napari_d2r.io._shards import NUM_FILES, ShardStore
+
+__all__ = ["DamagedShard", "forget", "verify_store"]
+
+
+@dataclass(frozen=True, slots=True)
+class DamagedShard:
+    """A shard that does not hold what was written.
+
+    Parameters
+    ----------
+    file
+        Relative to the store.
+    reason
+        What is wrong with it, in words.
+    """
+
+    file: str
+    reason: str
+
+
+def verify_store(path: Path) -> Iterator[tuple[int, int, DamagedShard | None]]:
+    """Read every shard of a store, or of the unfinished one of that name.
+
+    Of an unfinished store only the shards that its journal lists are looked at.
+
+    Yields
+    ------
+    tuple
+        How many shards are read, how many there are, and the last one if it is damaged.
+
+    Raises
+    ------
+    InputError
+        If there is no store of ours, or its metadata cannot be read.
+    """
+    folder = path if path.is_dir() else partial_of(path)
+    stores = _levels(path, folder)
+    listed = None if folder == path else Journal.open(partial_of(path, journal=True)).sizes
+    total = sum(len(store.shards()) if listed is None else len(listed) for store in stores)
+    done = 0
+    for store in stores:
+        absent = []
+        for shard in store.shards():
+            if listed is not None and shard.index not in listed:
+                continue
+            done += 1
+            reason, size = None, store.size(shard)
+            file = store.file(shard)
+            if listed is not None and listed[shard.index] != size:
+                reason = f"{size} bytes long, not {listed[shard.index]}"
+            elif not file.exists():
+                absent.append(shard)
+            elif size == 0:  # zarr would read zeros
+                reason = "empty"
+            else:
+                try:
+                    box = zip(shard.start, shard.stop, strict=True)
+                    store.array[tuple(slice(a, b) for a, b in box)]
+                except READ_ERRORS as error:
+                    reason = " ".join(str(error).split()) or type(error).__name__
+            found = None if reason is None else DamagedShard(_name(file, folder), reason)
+            yield done, total, found
+        there = len(store.shards()) - len(absent)
+        if listed is None and there < int(str(store.array.attrs.get(NUM_FILES, 0))):
+            for shard in absent:
+                yield done, total, DamagedShard(_name(store.file(shard), folder), "missing")
+
+
+def forget(path: Path, damaged: Iterable[DamagedShard]) -> None:
+    """Delete damaged shards of an unfinished store, so that a resumed run computes them again."""
+    for shard in damaged:
+        (partial_of(path) / shard.file).unlink(missing_ok=True)
+
+
+def _levels(path: Path, folder: Path) -> list[ShardStore]:
+    try:
+        group = zarr.open_group(folder, mode="r")
+        names = sorted(name for name in group.array_keys() if name.isdigit())
+        stores = [ShardStore(folder, name) for name in names]
+    except (*READ_ERRORS, AssertionError) as error:
+        raise InputError(
+            f"{path} is no OME-Zarr store that super-resolve wrote, or its metadata is damaged."
+        ) from error
+    if not stores:
+        raise InputError(f"{path} holds no image.")
+    return stores
+
+
+def _name(file: Path, folder: Path) -> str:
+    return file.relative_to(folder).as_posix()
