@@ -93,8 +93,10 @@ class DDNMPredictor:
         fields = [NoiseField(seed, self.sampler.shared_noise) for seed in seeds]
 
         def draw(index: int, step: int, shape: tuple[int, ...]) -> Tensor:
-            place = [origin[0] + index], origin[1] * k, origin[2], *shape[-2:]
-            return torch.cat([field.draw(step, *place) for field in fields])
+            number, row, column = [origin[0] + index], origin[1] * k, origin[2]
+            return torch.cat(
+                [field.draw(step, number, row, column, *shape[-2:]) for field in fields]
+            )
 
         def noise_of(index: int) -> NoiseSource:
             return partial(draw, index)
