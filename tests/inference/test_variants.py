@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from napari_d2r.inference import GapRequest, _device, _variants
+from napari_d2r.inference import BlockPredictor, GapRequest, NotServed, _device, _variants
 from napari_d2r.inference._variants import HalfNetwork, NoVariant, in_half, require_sound
+from napari_d2r.models import build_network
 
 CPU = torch.device("cpu")
 REQUEST = GapRequest(0, torch.tensor([[0.25, 0.5, 0.75]]).repeat(4, 1), 2.0)
@@ -35,7 +36,7 @@ def calm(regressor):
 @pytest.mark.usefixtures("has_bfloat16")
 def test_half_is_close_but_not_equal_and_returns_float32(calm, slab):
     half, name = in_half(calm, [slab], 4)
-    assert name == "bfloat16"
+    assert name == "torch in bfloat16"
     assert half.halo == calm.halo
     found, full = half.predict(slab, REQUEST), calm.predict(slab, REQUEST)
     assert found.dtype is torch.float32
@@ -59,8 +60,35 @@ def test_not_a_number_is_a_change(calm, slab, monkeypatch):
 
 def test_a_device_that_is_no_faster_is_told(calm, slab, monkeypatch):
     monkeypatch.setattr(_variants, "faster_types", lambda _: ())
-    with pytest.raises(NoVariant, match="no faster in 16-bit floats"):
+    with pytest.raises(NotServed, match="no faster in 16-bit floats"):
         in_half(calm, [slab], 4)
+
+
+@pytest.mark.usefixtures("has_bfloat16")
+def test_a_predictor_that_takes_its_network_to_pieces_stays_in_float32(slab):
+    blocks = BlockPredictor(build_network("srunet", {"factor": 4, "widths": [3, 4, 4]}))
+    with pytest.raises(NotServed, match="float32 only"):
+        in_half(blocks, [slab], 4)
+
+
+@pytest.mark.parametrize(
+    ("instructions", "has"),
+    [
+        ({"avx2": True, "avx512_bf16": False, "amx_bf16": False}, False),
+        ({"avx512_bf16": True}, True),
+        ({"amx_bf16": True}, True),
+        ({}, False),
+    ],
+)
+def test_a_processor_is_asked_for_bfloat16(instructions, has, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: instructions)
+    assert _device.has_bfloat16(CPU) is has
+
+
+@pytest.mark.parametrize(("generation", "has"), [((7, 5), False), ((8, 0), True), ((9, 0), True)])
+def test_a_gpu_that_emulates_bfloat16_does_not_have_it(generation, has, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: generation)
+    assert _device.has_bfloat16(torch.device("cuda")) is has
 
 
 @pytest.mark.parametrize(

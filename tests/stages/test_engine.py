@@ -15,6 +15,7 @@ from napari_d2r.errors import InputError
 from napari_d2r.inference import _eight_bits
 from napari_d2r.jobs import CancelToken, Engine, Outcome, SuperResolveJob, Warned
 from napari_d2r.metrics import axial_shift
+from napari_d2r.stages import _engine
 from napari_d2r.stages.super_resolve import resolve_super_resolve, run_super_resolve
 from napari_d2r.volumes import Volume
 
@@ -94,6 +95,7 @@ def test_without_the_extra_torch_is_used_and_nobody_is_bothered(
     stack: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     not_installed(monkeypatch)
+    monkeypatch.setattr(_engine, "has_bfloat16", lambda _: False)
     plan = resolve_super_resolve(job("auto"), stack, tmp_path / "a.ome.zarr")
     assert plan.engine == "torch"
     assert not any("bit" in note for note in plan.warnings)

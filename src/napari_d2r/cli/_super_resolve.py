@@ -55,6 +55,11 @@ def add_super_resolve(add: AddParser) -> None:
         help="int8: eight-bit integers, which need the extra [fast]; half: 16-bit floats; "
         "default: auto",
     )
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="by torch's compiler: minutes of waiting, for long runs",
+    )
     cluster = parser.add_argument_group("several processes", "with the extra [cluster]")
     cluster.add_argument(
         "--workers", type=int, metavar="N", help="processes of this machine, or jobs of a cluster"
@@ -85,6 +90,7 @@ def run_super_resolve_command(
         "keep_measured": arguments.keep_measured,
         "uncertainty": arguments.uncertainty,
         "fall_back": arguments.fall_back,
+        "compile": arguments.compile,
     }
     if arguments.model in _BASELINES and not Path(arguments.model).exists():
         fields["method"] = arguments.model

@@ -1,8 +1,8 @@
 """Filling gaps: predictors, and the sliding window that carries them over a volume."""
 
 from napari_d2r.inference._blocks import BlockPredictor
-from napari_d2r.inference._ddnm import DDNMPredictor
 from napari_d2r.inference._compiled import compiled
+from napari_d2r.inference._ddnm import DDNMPredictor
 from napari_d2r.inference._device import faster_types, has_bfloat16, synchronize
 from napari_d2r.inference._diffusion import DiffusionPredictor
 from napari_d2r.inference._eight_bits import (

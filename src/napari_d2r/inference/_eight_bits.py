@@ -34,17 +34,13 @@ from napari_d2r.inference._openvino import (
     save_graph,
 )
 from napari_d2r.inference._predictors import AxialPredictor, SequencePredictor
-from napari_d2r.inference._variants import NoVariant
+from napari_d2r.inference._variants import NotServed, NoVariant
 from napari_d2r.jobs import FrozenModel
 from napari_d2r.volumes import IntensityRange, Volume, require_finite
 
 MAX_LOSS_DB = 0.05
 _NUM_SLABS, _SLAB = 8, (5, 96, 96)
 _NUM_SLICES = 4  # that a network of this contract sees at once
-
-
-class NotServed(NoVariant):
-    """The extra is missing, or this processor or network is not one it serves."""
 
 
 @dataclass(frozen=True, slots=True)

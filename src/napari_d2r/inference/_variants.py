@@ -22,12 +22,19 @@ class NoVariant(Exception):
     """Plain torch does the work; the message says why, for the reader of a plan."""
 
 
-class HalfNetwork(nn.Module):
-    """A network whose convolutions and products run in 16-bit floats; the rest in float32."""
+class NotServed(NoVariant):
+    """Something is missing, or this device or network is not one that the variant serves."""
 
-    def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
+
+class StandIn(nn.Module):
+    """A network that is run in another way; everything else about it is its own.
+
+    Not every predictor runs the whole of its network at once: ``is_used`` says whether this did.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.network, self.dtype = network, dtype
+        self.network, self.is_used = network, False
 
     def __getattr__(self, name: str) -> Any:
         """What is not found here is the network's: its strides, halos and symmetry."""
@@ -36,15 +43,24 @@ class HalfNetwork(nn.Module):
         except AttributeError:
             return getattr(super().__getattr__("network"), name)
 
+
+class HalfNetwork(StandIn):
+    """A network whose convolutions and products run in 16-bit floats; the rest in float32."""
+
+    def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__(network)
+        self.dtype = dtype
+
     def forward(self, *inputs: Tensor) -> Tensor:
         """As that of the network it stands for, in and out in float32."""
+        self.is_used = True
         with torch.autocast(inputs[0].device.type, self.dtype):
             found: Tensor = self.network(*inputs)
         return found.float()
 
 
 def in_half(full: Any, slabs: Sequence[Tensor], gap: float) -> tuple[AxialPredictor, str]:
-    """A predictor in the fastest 16-bit floats that leave the result as it is, and their name.
+    """A predictor in the fastest 16-bit floats that leave the result as it is, and its name.
 
     Parameters
     ----------
@@ -57,27 +73,37 @@ def in_half(full: Any, slabs: Sequence[Tensor], gap: float) -> tuple[AxialPredic
 
     Raises
     ------
+    NotServed
+        Where the device is no faster in them, or the predictor does not run its network whole.
     NoVariant
-        Where the device is no faster in them, or the result would change.
+        Where the result would change.
     """
     device = next(full.network.parameters()).device
     types = faster_types(device)
     if not types:
-        raise NoVariant(f"The {device} device is no faster in 16-bit floats.")
+        raise NotServed(f"The {device} device is no faster in 16-bit floats.")
     if device.type == "cuda":
         _channels_last(full.network)
     for dtype in types:
-        half = copy.copy(full)
-        half.network = HalfNetwork(full.network, dtype).eval()
+        half = with_network(full, HalfNetwork(full.network, dtype))
         try:
             is_sound = change(full, half, slabs, gap, device) <= MAX_CHANGE
         except RuntimeError:  # an operation that this type does not have
             is_sound = False
+        if not half.network.is_used:
+            raise NotServed("A model of this kind runs in float32 only.")
         if is_sound:
-            return half, str(dtype).removeprefix("torch.")
+            return half, f"torch in {str(dtype).removeprefix('torch.')}"
     raise NoVariant(
         "16-bit floats would change the result on this stack, so the model runs in float32."
     )
+
+
+def with_network(predictor: Any, network: nn.Module) -> Any:
+    """The same predictor of another network."""
+    other = copy.copy(predictor)
+    other.network = network.eval()
+    return other
 
 
 def require_sound(full: Any, slabs: Sequence[Tensor], gap: float) -> None:
@@ -89,8 +115,7 @@ def require_sound(full: Any, slabs: Sequence[Tensor], gap: float) -> None:
         Where they differ, or the device cannot run the network at all.
     """
     device = next(full.network.parameters()).device
-    on_cpu = copy.copy(full)
-    on_cpu.network = copy.deepcopy(full.network).cpu()
+    on_cpu = with_network(full, copy.deepcopy(full.network).cpu())
     try:
         is_sound = change(on_cpu, full, slabs, gap, device) <= MAX_CHANGE
         reason = "computes another result than the processor"

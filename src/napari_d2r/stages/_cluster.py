@@ -268,7 +268,13 @@ def _engine_of(task: ShardTask) -> tuple[AxialPredictor, torch.device]:
     predictor = predictor_of_job(task.job, model)
     if model is not None:
         predictor, engine, _ = resolve_engine(
-            task.job.engine, model, predictor, task.volume, task.intensity, task.gap
+            task.job.engine,
+            model,
+            predictor,
+            task.volume,
+            task.intensity,
+            task.gap,
+            compiles=task.job.compile,
         )
         if engine != task.engine:
             raise InputError(

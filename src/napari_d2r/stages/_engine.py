@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import torch
+
 from napari_d2r.checkpoints import Model, home_folder
 from napari_d2r.errors import InputError
 from napari_d2r.inference import (
     AxialPredictor,
     NotServed,
     NoVariant,
+    compiled,
+    has_bfloat16,
     in_eight_bits,
     in_half,
     require_sound,
@@ -26,12 +30,15 @@ def resolve_engine(
     volume: Volume,
     intensity: IntensityRange,
     gap: float,
+    *,
+    compiles: bool = False,
 ) -> tuple[AxialPredictor, str, tuple[str, ...]]:
     """The predictor to use, the name of what runs it, and what the user should know.
 
-    ``auto`` takes 16-bit floats on cuda, and eight bits on a CPU where they are installed and
-    serve this model; torch goes on in float32 where either changes too much on this stack,
-    and says so.
+    ``auto`` takes 16-bit floats on cuda. On a CPU it takes eight bits where they are installed and
+    serve this model, else bfloat16 where the CPU has instructions for it and the result is no
+    sample. Torch goes on in float32 where any of these changes too much on this stack, and says so.
+    With ``compiles`` torch compiles what it runs.
 
     Raises
     ------
@@ -39,6 +46,27 @@ def resolve_engine(
         Where ``int8`` is asked for, but is not installed or does not serve this model, and
         where mps computes something else than the CPU.
     """
+    found, name, notes = _in_numbers(wanted, model, predictor, volume, intensity, gap)
+    if not compiles:
+        return found, name, notes
+    if not name.startswith(TORCH):
+        return found, name, (*notes, f"{name} has a compiler of its own; torch compiles nothing.")
+    try:
+        faster = compiled(found, sample_slabs(volume, intensity), gap)
+    except NoVariant as reason:
+        return found, name, (*notes, str(reason))
+    return faster, f"{name}, compiled", notes
+
+
+def _in_numbers(
+    wanted: Engine,
+    model: Model,
+    predictor: AxialPredictor,
+    volume: Volume,
+    intensity: IntensityRange,
+    gap: float,
+) -> tuple[AxialPredictor, str, tuple[str, ...]]:
+    """The same, as far as the type of the numbers is concerned."""
     device = _kind(model)
     if device == "mps":
         try:
@@ -49,10 +77,9 @@ def resolve_engine(
         return predictor, TORCH, ()
     if wanted == "half" or (wanted == "auto" and device == "cuda"):
         try:
-            half, dtype = in_half(predictor, sample_slabs(volume, intensity), gap)
+            return *in_half(predictor, sample_slabs(volume, intensity), gap), ()
         except NoVariant as reason:
             return predictor, TORCH, (str(reason),)
-        return half, f"torch in {dtype}", ()
     try:
         found = in_eight_bits(
             predictor,
@@ -64,10 +91,19 @@ def resolve_engine(
     except NotServed as reason:
         if wanted == "int8":
             raise InputError(str(reason)) from reason
+    except NoVariant as reason:
+        return predictor, TORCH, (str(reason),)
+    else:
+        return found.predictor, found.name, ()
+    if model.card.sampler is not None or not has_bfloat16(torch.device(device)):
+        return predictor, TORCH, ()
+    small = [slab[:3, :48, :48] for slab in sample_slabs(volume, intensity)]
+    try:
+        return *in_half(predictor, small, gap), ()
+    except NotServed:  # which nobody asked for
         return predictor, TORCH, ()
     except NoVariant as reason:
         return predictor, TORCH, (str(reason),)
-    return found.predictor, found.name, ()
 
 
 def _kind(model: Model) -> str:

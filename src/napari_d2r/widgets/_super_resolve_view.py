@@ -132,7 +132,7 @@ def plan_lines(planned: Planned) -> list[str]:
     plan = planned.plan
     shape = " × ".join(map(str, plan.output_shape))
     how = planned.wish.model_title
-    bits = "" if plan.engine == "torch" else ", in eight bits"
+    bits = "" if plan.engine == "torch" else f", by {plan.engine}"
     num_bytes = plan.num_bytes * (2 if planned.tiff else 1)
     lines = [
         f"Result: {shape} voxels of {plan.voxel_size}",
