@@ -87,7 +87,7 @@ def micro_ssim(reference: NDArray[Any], test: NDArray[Any], *, data_range: float
             moments.variance_b * scale**2,
             moments.covariance * scale,
         )
-        return float((scaled.luminance(data_range) * scaled.structure(data_range)).mean())
+        return scaled.ssim(data_range)
 
     limit = math.log(_LARGEST_SCALE)
     best = minimize_scalar(

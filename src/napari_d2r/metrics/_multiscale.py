@@ -16,7 +16,11 @@ SMALLEST_EDGE = (2 * RADIUS + 1) * 2 ** (len(_WEIGHTS) - 1)
 
 
 def multiscale_ssim(
-    image_true: NDArray[Any], image_test: NDArray[Any], *, data_range: float
+    image_true: NDArray[Any],
+    image_test: NDArray[Any],
+    *,
+    data_range: float,
+    finest: Moments | None = None,
 ) -> float:
     r"""MS-SSIM of two images: :math:`l_5^{w_5} \prod_{j=1}^{5} cs_j^{w_j}`.
 
@@ -30,6 +34,8 @@ def multiscale_ssim(
         (Y, X), one shape, at least 176 x 176 pixels.
     data_range
         Grey levels between black and white.
+    finest
+        Local moments of the two images as they stand, where they are known already.
 
     Returns
     -------
@@ -52,14 +58,17 @@ def multiscale_ssim(
             f"edge; these have {image_true.shape} and {image_test.shape}."
         )
     a, b = image_true.astype(np.float64), image_test.astype(np.float64)
+    moments = finest or Moments.of(a, b)
     similarity = 1.0
     for weight in _WEIGHTS[:-1]:
-        term = Moments.of(a, b).structure(data_range).mean()
-        similarity *= max(float(term), 0.0) ** weight
+        similarity *= _weighted(moments.structure(data_range).mean(), weight)
         a, b = _halved(a), _halved(b)
-    coarsest = Moments.of(a, b)
-    term = (coarsest.luminance(data_range) * coarsest.structure(data_range)).mean()
-    return similarity * max(float(term), 0.0) ** _WEIGHTS[-1]
+        moments = Moments.of(a, b)
+    return similarity * _weighted(moments.ssim(data_range), _WEIGHTS[-1])
+
+
+def _weighted(term: float, weight: float) -> float:
+    return float(np.maximum(term, 0) ** weight)
 
 
 def _halved(image: NDArray[np.float64]) -> NDArray[np.float64]:

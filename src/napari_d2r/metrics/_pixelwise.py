@@ -13,6 +13,7 @@ from skimage.metrics import structural_similarity
 
 from napari_d2r.errors import InputError
 from napari_d2r.metrics._multiscale import SMALLEST_EDGE, multiscale_ssim
+from napari_d2r.metrics._windows import Moments
 from napari_d2r.volumes import AxialGrid
 
 Plane = Literal["XY", "XZ", "YZ"]
@@ -161,18 +162,10 @@ def score_plane(
         a, b = true[k].astype(np.float64), tested[k].astype(np.float64)
         psnr.append(peak_signal_noise_ratio(a, b, data_range=data_range))
         ssim.append(_ssim(a, b, data_range=data_range))
-        gaussian.append(
-            _ssim(
-                a,
-                b,
-                data_range=data_range,
-                gaussian_weights=True,
-                sigma=1.5,
-                use_sample_covariance=False,
-            )
-        )
+        moments = Moments.of(a, b)
+        gaussian.append(moments.ssim(data_range))
         if has_scales:
-            multiscale.append(multiscale_ssim(a, b, data_range=data_range))
+            multiscale.append(multiscale_ssim(a, b, data_range=data_range, finest=moments))
     finite = [value for value in psnr if math.isfinite(value)]
     return PlaneScores(
         plane=plane,

@@ -92,7 +92,7 @@ def _ring_members() -> NDArray[np.float32]:
     twice = np.where((fx == 0) | (fx == PATCH // 2), 1.0, 2.0)  # the mirror half is left out
     centres = np.arange(1, _RINGS + 1)
     near = (np.abs(radius[..., None] - centres) <= 1) & (radius[..., None] > 0)
-    return (near * twice[:, None]).reshape(-1, _RINGS).astype(np.float32)
+    return np.asarray((near * twice[:, None]).reshape(-1, _RINGS), np.float32)
 
 
 def _crossings(a: NDArray[Any], b: NDArray[Any], rings: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -48,6 +48,10 @@ class Moments:
         total = self.variance_a + self.variance_b
         return np.asarray((2 * self.covariance + c2) / (total + c2))
 
+    def ssim(self, data_range: float) -> float:
+        """The mean over pixels of both factors together."""
+        return float((self.luminance(data_range) * self.structure(data_range)).mean())
+
 
 def _weighted(values: NDArray[Any]) -> NDArray[np.float64]:
     for axis in (0, 1):

@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass, field
 
 from napari_d2r.metrics import PlaneScores, ResolutionCurves
 from napari_d2r.stages._comparison import aligned_table, curves_object, json_text
-from napari_d2r.volumes import VoxelSize
+from napari_d2r.stages._controls import Controls
+from napari_d2r.stages._controls_report import controls_object, controls_tables
+from napari_d2r.volumes import Degradation, VoxelSize
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,10 @@ class EvaluationReport:
         Grey levels between black and white.
     volumes
         Aligned linear first, the result second, then any others.
+    controls
+        The same volumes under the controls, where these were asked for.
+    degradation
+        How the slices were measured; where they are blurred, none can be kept bit-exact.
     """
 
     reference: str
@@ -70,6 +76,8 @@ class EvaluationReport:
     shape: tuple[int, int, int]
     data_range: float
     volumes: tuple[VolumeScores, ...]
+    controls: Controls | None = field(default=None, repr=False)
+    degradation: Degradation = field(default_factory=Degradation)
 
     @property
     def linear(self) -> VolumeScores:
@@ -97,31 +105,41 @@ class EvaluationReport:
 
     def to_json(self) -> str:
         """The report as JSON; the keys are documented in ``docs/evaluation.md``."""
-        return json_text(
-            {
-                "format": "napari-d2r evaluation",
-                "version": 1,
-                "reference": self.reference,
-                "factor": self.factor,
-                "voxel_size_nm": list(self.voxel_size),
-                "compared": self.compared,
-                "reference_shape": list(self.reference_shape),
-                "start": list(self.start),
-                "shape": list(self.shape),
-                "data_range": self.data_range,
-                "volumes": [_volume_object(scores) for scores in self.volumes],
-            }
-        )
+        return json_text(self.to_object())
+
+    def to_object(self) -> dict[str, object]:
+        """The report as plain values."""
+        fields: dict[str, object] = {
+            "format": "napari-d2r evaluation",
+            "version": 1,
+            "reference": self.reference,
+            "factor": self.factor,
+            "degradation": asdict(self.degradation),
+            "voxel_size_nm": list(self.voxel_size),
+            "compared": self.compared,
+            "reference_shape": list(self.reference_shape),
+            "start": list(self.start),
+            "shape": list(self.shape),
+            "data_range": self.data_range,
+            "volumes": [_volume_object(scores) for scores in self.volumes],
+        }
+        if self.controls is not None:
+            fields["controls"] = controls_object(self.controls, self.data_range)
+        return fields
 
     def table(self) -> str:
         """Two aligned Markdown tables, grey values then resolution, and what they compare."""
+        has_scales = self.linear.planes[0].ms_ssim is not None
+        scales = ["MS-SSIM XY", "XZ", "YZ"] if has_scales else []
+        similarity = ["SSIM XY", "XZ", "YZ", *scales]
         grey = aligned_table(
-            ["", "PSNR XY", "XZ", "YZ (dB)", "SSIM XY", "XZ", "YZ", "measured", "z shift"],
+            ["", "PSNR XY", "XZ", "YZ (dB)", *similarity, "measured", "z shift"],
             [
                 [
                     scores.name,
                     *(_decibels(plane.psnr_db) for plane in scores.planes),
                     *(f"{plane.ssim:.3f}" for plane in scores.planes),
+                    *(f"{plane.ms_ssim:.3f}" for plane in scores.planes if has_scales),
                     f"{scores.num_exact}/{scores.num_measured}",
                     f"{scores.axial_shift:+.3f}",
                 ]
@@ -143,13 +161,19 @@ class EvaluationReport:
                 for scores in self.volumes
             ],
         )
-        return f"{grey}\n\n{resolution}\n\n{self._explanation()}"
+        parts = [grey, resolution, self._explanation()]
+        if self.controls is not None:
+            parts.append(controls_tables(self.controls, self.voxel_size, self.data_range))
+        return "\n\n".join(parts)
 
     def _explanation(self) -> str:
-        inserted = self.result.plane("XY").num_slices
+        count, how = self.result.plane("XY").num_slices, self.degradation
+        one_in, slices = f"one in {self.factor} measured", f"the {count} inserted slices"
+        if not how.is_sampling:
+            one_in, slices = f"{one_in}, {how}", f"all {count} slices"
         return (
-            f"Against {self.reference} {self.compared}, one in {self.factor} measured. "
-            f"XY over the {inserted} inserted slices, XZ and YZ over all rows; "
+            f"Against {self.reference} {self.compared}, {one_in}. "
+            f"XY over {slices}, XZ and YZ over all rows; "
             f"data range {self.data_range:g}; measured: slices kept bit-exact; z shift in voxels."
         )
 

@@ -16,9 +16,12 @@ from napari_d2r.stages._comparison import (
     comparison_box,
     load_box,
     require_same_voxel_size,
+    told,
 )
+from napari_d2r.stages._controls import ControlBench, control_rows
 from napari_d2r.stages._evaluation_report import EvaluationReport, VolumeScores
-from napari_d2r.volumes import AxialGrid, Volume, interpolate_axial
+from napari_d2r.stages._measured_slices import measured_slices
+from napari_d2r.volumes import Degradation, Volume, interpolate_axial
 
 __all__ = ["THRESHOLDS", "EvaluationReport", "VolumeScores", "evaluate", "evaluate_stream"]
 
@@ -27,16 +30,35 @@ _STEPS = len(PLANES) + 2
 
 
 def evaluate(
-    result: Volume, reference: Volume, *, factor: float, others: Sequence[Volume] = ()
+    result: Volume,
+    reference: Volume,
+    *,
+    factor: float,
+    others: Sequence[Volume] = (),
+    controls: bool = False,
+    degradation: Degradation | None = None,
 ) -> EvaluationReport:
     """Measure a result against its reference; see `evaluate_stream`."""
-    *_, last = evaluate_stream(result, reference, factor=factor, others=others)
+    *_, last = evaluate_stream(
+        result,
+        reference,
+        factor=factor,
+        others=others,
+        controls=controls,
+        degradation=degradation,
+    )
     assert isinstance(last, Finished) and isinstance(last.result, EvaluationReport)
     return last.result
 
 
 def evaluate_stream(
-    result: Volume, reference: Volume, *, factor: float, others: Sequence[Volume] = ()
+    result: Volume,
+    reference: Volume,
+    *,
+    factor: float,
+    others: Sequence[Volume] = (),
+    controls: bool = False,
+    degradation: Degradation | None = None,
 ) -> Iterator[Event]:
     """Measure a result against its reference; ends in ``Finished(result=EvaluationReport)``.
 
@@ -45,17 +67,25 @@ def evaluate_stream(
     slices, in their stored dtype, is always scored beside the result. Volumes of more
     than 2**28 voxels are compared in a central cube.
 
+    With a ``degradation`` the measured slices are simulated: those from the centre of the
+    first to the centre of the last are compared, measured ones too, since none is a copy.
+
     Parameters
     ----------
     result
-        On the grid of the reference, from slice 0 on; it may end later than what is
-        compared, but not earlier.
+        On the grid of the reference, from slice 0 on, or from slice
+        ``degradation.first(factor)``; it may end later than what is compared, but not earlier.
     reference
         The truth, single-channel.
     factor
         A whole number from 2 on.
     others
         Further volumes to score, on the same grid; ``name`` labels them.
+    controls
+        Score nearest, cubic and mis-phased bicubic interpolation too, and measure all rows
+        by depth in the gap, with intervals, noise ceiling, scanning FRC and spectra.
+    degradation
+        How the slices were measured; None: as slices of the reference.
 
     Raises
     ------
@@ -63,35 +93,59 @@ def evaluate_stream(
         When a volume does not fit the reference, is constant or holds NaN, when too few
         slices are measured, or when the factor is not a whole number.
     """
-    step, num_compared = _measured_slices(reference, factor)
+    how = degradation or Degradation()
+    step, num_compared = _measured_slices(reference, factor, how)
+    if controls and how.kind == "block":
+        raise InputError("Controls are for slices and blurred slices, not for means over a gap.")
     for tested in (result, *others):
         _require_fitting(tested, reference, num_compared)
 
     yield Started("evaluate")
     comparable = (num_compared, *reference.shape[1:])
     z, y, x = box = comparison_box(comparable, step)
-    truth = load_box(reference, box)
+    first = how.first(step)
+    truth = load_box(reference, (slice(z.start + first, z.stop + first), y, x))
     if truth.shape != comparable:
         yield Warned(f"The volumes are large: a central box of {truth.shape} voxels is compared.")
     data_range = _data_range(truth)
 
-    measured = truth[::step]
-    linear = interpolate_axial(measured, AxialGrid(len(measured), step).positions())
+    measured, positions = measured_slices(reference, how, step, box)
+    linear = interpolate_axial(measured, positions)
+    candidates: list[tuple[str, NDArray[Any] | Volume]] = [
+        ("linear", linear),
+        *((volume.name, volume) for volume in (result, *others)),
+        *(control_rows(measured, step).items() if controls else ()),
+    ]
+    bench = ControlBench(truth, step, data_range, reference.voxel_size) if controls else None
     scores: list[VolumeScores] = []
-    candidates: list[Volume | None] = [None, result, *others]
-    for index, volume in enumerate(candidates, 1):
-        name = "linear" if volume is None else volume.name
+    total = _STEPS + (bench is not None)
+    for index, (name, volume) in enumerate(candidates, 1):
         yield StageStarted(f"Measuring {name}", index, len(candidates))
-        test = linear if volume is None else load_box(volume, box)
+        test = load_box(volume, box) if isinstance(volume, Volume) else volume
         planes = []
         for done, plane in enumerate(PLANES, 1):
-            planes.append(score_plane(truth, test, plane, factor=step, data_range=data_range))
-            yield Progress(done, _STEPS, "measurements")
+            planes.append(
+                score_plane(
+                    truth,
+                    test,
+                    plane,
+                    factor=step,
+                    data_range=data_range,
+                    are_copied=how.is_sampling,
+                )
+            )
+            yield Progress(done, total, "steps")
         shift = axial_shift(truth, test)
-        yield Progress(len(PLANES) + 1, _STEPS, "measurements")
+        yield Progress(len(PLANES) + 1, total, "steps")
         curves = resolution_curves(truth, test, reference.voxel_size)
-        yield Progress(_STEPS, _STEPS, "measurements")
-        exact = sum(np.array_equal(a, b) for a, b in zip(measured, test[::step], strict=True))
+        yield Progress(_STEPS, total, "steps")
+        if bench is not None:
+            yield from told(bench.measure(name, test), _STEPS, total, None)
+            yield Progress(total, total, "steps")
+        exact = 0
+        if how.is_sampling:
+            pairs = zip(measured, test[::step], strict=True)
+            exact = sum(np.array_equal(a, b) for a, b in pairs)
         scores.append(VolumeScores(name, tuple(planes), shift, len(measured), exact, curves))
 
     z_size, y_size, x_size = truth.shape
@@ -100,15 +154,17 @@ def evaluate_stream(
         factor=step,
         voxel_size=reference.voxel_size,
         reference_shape=reference.shape,
-        start=(z.start, y.start, x.start),
+        start=(z.start + first, y.start, x.start),
         shape=(z_size, y_size, x_size),
         data_range=data_range,
         volumes=tuple(scores),
+        degradation=how,
+        controls=None if bench is None else bench.controls(),
     )
     yield Finished(Outcome.COMPLETED, report)
 
 
-def _measured_slices(reference: Volume, factor: float) -> tuple[int, int]:
+def _measured_slices(reference: Volume, factor: float, how: Degradation) -> tuple[int, int]:
     """The whole factor, and how many slices lie between the first and last measured one."""
     reference.require_single_channel()
     step = round(factor)
@@ -117,13 +173,13 @@ def _measured_slices(reference: Volume, factor: float) -> tuple[int, int]:
             f"Evaluation needs a whole factor of at least 2, not {factor:g}: every factor-th "
             "slice of the reference stands for a measured one."
         )
-    num_measured = (reference.shape[0] - 1) // step + 1
+    num_measured = len(how.windows(reference.shape[0], step))
     if num_measured < 2:
         raise InputError(
             f"{reference.name} has {reference.shape[0]} slices, too few for factor {step}: "
             "at least two of them must be measured ones."
         )
-    return step, AxialGrid(num_measured, step).num_output
+    return step, how.grid(num_measured, step).num_output
 
 
 def _require_fitting(volume: Volume, reference: Volume, num_compared: int) -> None:
