@@ -15,7 +15,7 @@ from napari_d2r.jobs._jobs import Job, SuperResolveJob, TrainJob
 from napari_d2r.jobs._presets import load_preset
 from napari_d2r.jobs._settings import DegradationSettings, FrozenModel
 
-Metric = Literal["psnr", "gain", "ssim", "ssim-gaussian", "fsc", "fsc-z", "shift"]
+Metric = Literal["psnr", "gain", "ssim", "ssim-gaussian", "ms-ssim", "fsc", "fsc-z", "shift"]
 PHANTOM = Path("phantom")
 _NAME = r"^\w([\w .,+=()-]*[\w)+])?$"  # it is the name of a folder too
 

@@ -38,6 +38,7 @@ COLUMNS: Mapping[Metric, tuple[Column, ...]] = {
     "gain": (Column("gain XZ", ("gain_db", "XZ"), "+.2f"),),
     "ssim": _by_plane("SSIM", "ssim", ".3f"),
     "ssim-gaussian": _by_plane("SSIM, Gaussian,", "ssim_gaussian", ".3f"),
+    "ms-ssim": _by_plane("MS-SSIM", "ms_ssim", ".3f"),
     "fsc": (Column("FSC 0.5, nm", ("fsc", "plain", "resolution_nm", "0.5"), ".1f"),),
     "fsc-z": (Column("along Z, nm", ("fsc", "cone_z", "resolution_nm", "0.5"), ".1f"),),
     "shift": (Column("z shift", ("axial_shift_voxels",), "+.3f"),),
