@@ -5,7 +5,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from napari_d2r.cli._options import AddParser, add_device, add_reading, add_report, open_stack
+from napari_d2r.cli._options import (
+    AddParser,
+    add_degradation,
+    add_device,
+    add_reading,
+    add_report,
+    degradation_of,
+    open_stack,
+)
 from napari_d2r.cli._progress import Reporter
 from napari_d2r.cli._results import drain, write_json
 from napari_d2r.errors import InputError
@@ -26,6 +34,7 @@ def add_evaluate(add: AddParser) -> None:
     parser.add_argument(
         "--model", type=Path, help="without a reference: leave measured slices out, predict them"
     )
+    add_degradation(parser)
     _add_crop(parser)
     add_device(parser)
     add_reading(parser)
@@ -57,6 +66,8 @@ def run_evaluate(arguments: argparse.Namespace, cancel: CancelToken, reporter: R
     if (arguments.reference is None) == (arguments.model is None):
         raise InputError("evaluate takes a RESULT and a REFERENCE, or a STACK and --model FOLDER.")
     if arguments.reference is None:
+        if arguments.degradation is not None:
+            raise InputError("--degradation goes with a reference; a model knows its own.")
         return _gain(arguments, cancel, reporter)
     if arguments.crop is not None:
         raise InputError("--crop goes with --model; with a reference all that can be is compared.")
@@ -64,7 +75,9 @@ def run_evaluate(arguments: argparse.Namespace, cancel: CancelToken, reporter: R
         raise InputError("evaluate needs --factor R: every R-th slice of the reference was kept.")
     paths = (arguments.result, arguments.reference)
     result, reference = (open_stack(path, arguments) for path in paths)
-    events = evaluate_stream(result, reference, factor=arguments.factor)
+    events = evaluate_stream(
+        result, reference, factor=arguments.factor, degradation=degradation_of(arguments)
+    )
     outcome, report = drain(events, reporter, cancel)
     if outcome is not Outcome.COMPLETED:
         return outcome

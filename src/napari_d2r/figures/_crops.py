@@ -13,8 +13,9 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from napari_d2r.figures._style import INK, MEASURED, SMALL, TEXT
+from napari_d2r.stages._measured_slices import measured_slices
 from napari_d2r.stages.evaluate import EvaluationReport
-from napari_d2r.volumes import AxialGrid, Volume, interpolate_axial
+from napari_d2r.volumes import Volume, interpolate_axial
 
 _CROP = 144  # pixels per edge: membranes stay visible at the printed size
 
@@ -30,52 +31,36 @@ class Crop:
 
 
 def read_crops(report: EvaluationReport, result: Volume, reference: Volume) -> tuple[Crop, ...]:
-    step, voxel = report.factor, report.voxel_size
+    step, voxel, how = report.factor, report.voxel_size, report.degradation
+    begin = how.first(step)  # the slice of the reference at which the result begins
     edge_nm = _CROP * voxel.lateral
     z, y, x = (
         _centred(start, length, round(edge_nm / size))
-        for start, length, size in zip(report.start, report.shape, voxel, strict=True)
+        for start, length, size in zip(
+            (report.start[0] - begin, *report.start[1:]), report.shape, voxel, strict=True
+        )
     )
-    gap = report.start[0] + (report.shape[0] - 1) // step // 2 * step
-    inserted = gap + step // 2
+    inserted = report.start[0] - begin + (report.shape[0] - 1) // step // 2 * step + step // 2
     middle_y, middle_x = (y.start + y.stop) // 2, (x.start + x.stop) // 2
+
+    def images(*box: slice) -> tuple[NDArray[Any], ...]:
+        """One section, (rows, columns): linear, result, reference."""
+        whole = box[0], box[1], box[2]
+        there = slice(box[0].start + begin, box[0].stop + begin), box[1], box[2]
+        linear = interpolate_axial(*measured_slices(reference, how, step, whole))
+        return tuple(
+            np.squeeze(part) for part in (linear, result.read(*whole), reference.read(*there))
+        )
+
+    rows = tuple(
+        k - z.start for k in range(z.start, z.stop) if k % step == 0 and begin == how.phase(step)
+    )
+    at = slice(inserted, inserted + 1)
     row, column = slice(middle_y, middle_y + 1), slice(middle_x, middle_x + 1)
-
-    # Linear needs whole gaps: from the measured slice before the crop to the one after.
-    last = report.start[0] + report.shape[0] - 1
-    outer = slice(z.start // step * step, min(-(-(z.stop - 1) // step) * step, last) + 1)
-    inner = slice(z.start - outer.start, z.stop - outer.start)
-
-    def linear(stack: NDArray[Any]) -> NDArray[Any]:
-        measured = stack[::step]
-        return interpolate_axial(measured, AxialGrid(len(measured), step).positions())
-
-    around = reference.read(slice(gap, gap + step + 1), y, x)
-    xz, yz = reference.read(outer, row, x)[:, 0], reference.read(outer, y, column)[..., 0]
-    rows = tuple(k - z.start for k in range(z.start, z.stop) if k % step == 0)
     return (
-        Crop(
-            f"XY  (slice {inserted}, inserted)",
-            (
-                linear(around)[inserted - gap],
-                result.read(slice(inserted, inserted + 1), y, x)[0],
-                around[inserted - gap],
-            ),
-            (voxel.y, voxel.x),
-            (),
-        ),
-        Crop(
-            f"XZ  (y = {middle_y})",
-            (linear(xz)[inner], result.read(z, row, x)[:, 0], xz[inner]),
-            (voxel.z, voxel.x),
-            rows,
-        ),
-        Crop(
-            f"YZ  (x = {middle_x})",
-            (linear(yz)[inner], result.read(z, y, column)[..., 0], yz[inner]),
-            (voxel.z, voxel.y),
-            rows,
-        ),
+        Crop(f"XY  (slice {inserted + begin}, inserted)", images(at, y, x), (voxel.y, voxel.x), ()),
+        Crop(f"XZ  (y = {middle_y})", images(z, row, x), (voxel.z, voxel.x), rows),
+        Crop(f"YZ  (x = {middle_x})", images(z, y, column), (voxel.z, voxel.y), rows),
     )
 
 
