@@ -14,6 +14,7 @@ from napari_d2r.diffusion import (
     NoiseSource,
     PreservingSchedule,
     RowOperator,
+    decoding_times,
     falling_times,
     sample_chain,
     signed,
@@ -50,7 +51,7 @@ class DDNMPredictor:
         self.schedule = PreservingSchedule()
         how = sampler.ddnm
         self.times = ChainTimes(
-            first=falling_times(self.schedule.num_steps, how.first_steps),
+            first=decoding_times(self.schedule, how.first_steps),
             rise=falling_times(how.level, how.encode_steps)[::-1],
             fall=falling_times(how.level, sampler.steps),
         )
