@@ -47,13 +47,14 @@ def train(
     preset: str = "quick",
     factor: float | None = None,
     max_minutes: float | None = None,
+    reference: str | Path | None = None,
     job: TrainJob | None = None,
     resume: bool = False,
     overwrite: bool = False,
     on_event: OnEvent | None = None,
     cancel: CancelToken | None = None,
 ) -> TrainedModels:
-    """Train on one anisotropic stack, without isotropic ground truth.
+    """Train on one anisotropic stack, without isotropic ground truth or with it.
 
     Parameters
     ----------
@@ -62,11 +63,14 @@ def train(
     folder
         Where the models go.
     preset
-        ``quick``, ``balanced`` or ``paper``; ignored where ``job`` is given.
+        One of `preset_names`; ignored where ``job`` is given.
     factor
         Axial factor r; None makes voxels isotropic.
     max_minutes
         Time budget; None keeps the preset's.
+    reference
+        Path of an isotropic volume with the pixels of the stack, from which stage III learns
+        instead.
 
     Raises
     ------
@@ -74,7 +78,7 @@ def train(
         When the stack cannot be learned from.
     """
     job = job or load_preset(preset)
-    changes = {"factor": factor, "max_minutes": max_minutes}
+    changes = {"factor": factor, "max_minutes": max_minutes, "reference": reference}
     job = TrainJob.checked(job.model_dump() | _given(changes))
     plan = resolve_train(job, as_volume(stack), Path(folder), resume=resume, overwrite=overwrite)
     events = run_train(plan, resume=resume, overwrite=overwrite, cancel=cancel)

@@ -20,7 +20,7 @@ from napari_d2r.widgets._schema_form import SchemaForm
 
 @pytest.fixture
 def form(qtbot: Any) -> SchemaForm:
-    widget = SchemaForm(TrainJob, leave_out=("factor", "start_from"))
+    widget = SchemaForm(TrainJob, leave_out=("factor", "start_from", "reference"))
     qtbot.addWidget(widget)
     return widget
 

@@ -136,6 +136,29 @@ def test_from_a_layer_to_a_finished_model(
     assert not ui.button("run").isEnabled() and ui.button("start_over").isVisible()
 
 
+def test_a_reference_is_learned_from_where_one_is_named(
+    train: Any, add_stack: Any, tiny_job: TrainJob, phantom_files: Any, tmp_path: Path
+) -> None:
+    add_stack()
+    ui = train()
+    ui.widget.form.set_job(tiny_job)
+    ui.choose_folder(tmp_path / "project")
+    name = ui.widget.findChild(QLineEdit, "reference")
+    ui.qtbot.keyClicks(name, str(phantom_files[0]))  # the stack itself, which is not isotropic
+    ui.qtbot.keyClick(name, Qt.Key.Key_Return)
+    ui.wait_for("plan", "must be isotropic")
+    assert not ui.button("run").isEnabled()
+    name.clear()
+    ui.qtbot.keyClicks(name, str(phantom_files[1]))
+    ui.qtbot.keyClick(name, Qt.Key.Key_Return)
+    ui.wait_for("plan", "Learns from 33 × 64 × 64 voxels of the reference reference.tif")
+    assert ui.widget.form.job.reference == phantom_files[1]
+    ui.widget.view.copy_command.trigger()
+    assert f'reference="{phantom_files[1]}"' in QApplication.clipboard().text()
+    ui.widget.form.set_job(ui.widget.form.job)
+    assert name.text() == str(phantom_files[1])
+
+
 def test_what_the_bundled_model_has_learned_is_where_a_training_starts(
     train: Any, add_stack: Any, tiny_job: TrainJob, tmp_path: Path
 ) -> None:
@@ -335,5 +358,6 @@ def test_every_control_has_a_name_and_is_in_the_docs(train: Any, add_stack: Any)
         part = part.nextInFocusChain()
     assert order == [
         *("layer", "voxel_size_z", "voxel_size_y", "voxel_size_x", "project", "browse", "preset"),
-        *("start_from", "minutes", "factor", "run", "cancel", "start_over", "copy", "log"),
+        *("start_from", "reference", "browse_reference", "minutes", "factor"),
+        *("run", "cancel", "start_over", "copy", "log"),
     ]

@@ -98,7 +98,10 @@ class ModelCard(FrozenModel):
         None, description="How a diffusion prior is sampled; None for deterministic networks."
     )
     scores: dict[str, float] = Field(description="Gains in dB over aligned linear interpolation.")
-    trained_on: str = Field(description="Name of the training stack.")
+    trained_on: str = Field(description="Name of the training stack, or of the reference.")
+    reference: str = Field(
+        "", description="Isotropic volume that supervised the training; empty: the stack alone."
+    )
     trained_by: TrainJob | None = Field(description="None where a script trained it.")
     seconds: float = Field(ge=0, description="Time spent in training.")
     steps: int = Field(ge=0)

@@ -245,12 +245,15 @@ def _procedure(card: ModelCard) -> str:
     job = card.trained_by
     stage = job.prior if card.role == "prior" else job.student
     teacher = "" if card.role == "prior" else f", targets of kind {job.targets.kind}"
+    how = f"the stages of D2R on the stack alone{teacher}"
+    if card.reference:
+        how = f"supervised by the isotropic volume {card.reference}"
     if stage is None:
-        return f"the stages of D2R on the stack alone{teacher}"
+        return how
     fitted = stage.optimizer
     losses = " + ".join(f"{w:g} {name}" for name, w in stage.loss.model_dump().items() if w)
     return (
-        f"the stages of D2R on the stack alone{teacher}; batch {fitted.batch}, learning rate "
+        f"{how}; batch {fitted.batch}, learning rate "
         f"{fitted.learning_rate:g}, {fitted.schedule} schedule, loss {losses}, seed {job.seed}"
     )
 

@@ -24,7 +24,7 @@ from napari_d2r.jobs import CancelToken, Outcome, TrainJob, load_preset, preset_
 
 def add_train(add: AddParser) -> None:
     """Declare the command."""
-    parser = add("train", help="learn from one anisotropic stack, without ground truth")
+    parser = add("train", help="learn from one anisotropic stack, without ground truth or with it")
     parser.add_argument("stack", help=STACK_HELP)
     parser.add_argument("folder", type=Path, help="where the models go")
     parser.add_argument("--preset", default="quick", help=f"{', '.join(preset_names())}")
@@ -38,6 +38,12 @@ def add_train(add: AddParser) -> None:
         type=Path,
         metavar="MODEL",
         help="adapt a model: bundled, or a folder; default: from scratch",
+    )
+    parser.add_argument(
+        "--reference",
+        type=Path,
+        metavar="VOLUME",
+        help="isotropic volume with the same pixels to learn from instead of the stack itself",
     )
     parser.add_argument("--factor", type=float, help="axial factor R; default: isotropic voxels")
     add_degradation(parser)
@@ -65,7 +71,8 @@ def run_train_command(
         changes = {"kind": how.kind} | ({"sigma": how.sigma} if arguments.sigma else {})
         job = job.override([f"degradation.{name}={value}" for name, value in changes.items()])
     job = TrainJob.checked(
-        job.override(arguments.set).model_dump() | given(arguments, "factor", "start_from")
+        job.override(arguments.set).model_dump()
+        | given(arguments, "factor", "start_from", "reference")
     )
     keep = {"resume": arguments.resume, "overwrite": arguments.overwrite}
     plan = resolve_train(job, open_stack(arguments.stack, arguments), arguments.folder, **keep)

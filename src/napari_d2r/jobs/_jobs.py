@@ -78,7 +78,7 @@ class Job(FrozenModel):
 
 
 class TrainJob(Job):
-    """The three stages of D2R on one anisotropic stack, without isotropic ground truth."""
+    """The three stages of D2R on one anisotropic stack, or its third on an isotropic reference."""
 
     factor: float | None = Field(
         None, gt=1, title="Factor", description="None: what makes the voxels isotropic."
@@ -98,6 +98,12 @@ class TrainJob(Job):
         description="None: from scratch. Else bundled, or the folder of a model to adapt.",
     )
     degradation: DegradationSettings = Field(DegradationSettings(), title="Degradation")
+    reference: Path | None = Field(
+        None,
+        title="Reference",
+        description="None: learn from the stack alone. Else an isotropic volume with the same "
+        "pixels, from which stage III learns instead; stages I and II are left out.",
+    )
     prior: PriorSettings | None = Field(PriorSettings(), title="Stage I")
     targets: TargetSettings = Field(TargetSettings(), title="Stage II")
     student: StudentSettings | None = Field(StudentSettings(), title="Stage III")

@@ -14,26 +14,35 @@ def with_facts(card: ModelCard, plan: TrainPlan) -> ModelCard:
 
     Species and instrument are not stated: the files of a stack do not tell them.
     """
-    z, y, x = (part.stop - part.start for part in plan.box)
+    if plan.reference is None:
+        learned, source = plan.volume, "own stack"
+        z, y, x = (part.stop - part.start for part in plan.box)
+    else:
+        learned, source = plan.reference, "own isotropic reference"
+        z, y, x = plan.reference.shape
     data = DataCard(
-        name=plan.volume.name, voxel_size_nm=card.voxel_size_nm, shape=(z, y, x), source="own stack"
+        name=learned.name,
+        voxel_size_nm=tuple(learned.voxel_size),
+        shape=(z, y, x),
+        source=source,
     )
     return card.model_copy(
         update={
             "data": (data,),
-            "evaluation": tuple(_row(card, name) for name in card.scores),
+            "evaluation": tuple(_row(card, name, plan) for name in card.scores),
             "compute": ComputeCard.of(plan.device),
-            "domain": describe_domain([plan.volume]),
+            "domain": describe_domain([learned]),
         }
     )
 
 
-def _row(card: ModelCard, name: str) -> EvaluationCard:
+def _row(card: ModelCard, name: str, plan: TrainPlan) -> EvaluationCard:
     """One of the scores, with what it was measured on."""
     is_left_out = name == _LEFT_OUT
+    is_learned_from = is_left_out and plan.reference is None
     return EvaluationCard(
-        volume=card.trained_on,
-        relation="training stack" if is_left_out else "held out",
+        volume=plan.volume.name if is_left_out else card.trained_on,
+        relation="training stack" if is_learned_from else "held out",
         measure="measured slices left out and predicted" if is_left_out else name,
         factor=2 * card.gap if is_left_out else card.gap,
         gain_db=card.scores[name],

@@ -15,6 +15,7 @@ from napari_d2r.errors import InputError
 from napari_d2r.jobs import LossSettings, NetworkSettings, PriorSettings, StudentSettings, TrainJob
 from napari_d2r.models import ARCHITECTURES, Contract, architecture_named, build_network
 from napari_d2r.stages._device import resolve_device
+from napari_d2r.stages._reference import open_reference
 from napari_d2r.training import (
     BLURRED_PRIOR_TASKS,
     BLURRED_STUDENT_TASKS,
@@ -40,6 +41,7 @@ class TrainPlan:
     device: torch.device
     warnings: tuple[str, ...]
     learned: Mapping[str, Path]  # by role: models whose weights are the start
+    reference: Volume | None = None  # isotropic: what stage III learns from instead
 
     def lines(self) -> tuple[str, ...]:
         """The plan in words, for ``--dry-run`` and the top of a run."""
@@ -47,8 +49,17 @@ class TrainPlan:
         budget = f"{self.job.max_minutes:g} minutes" if self.job.max_minutes else "no time limit"
         how = self.job.degradation.value
         also = "" if how.is_sampling else f", {how}: they are restored too"
+        source = f"{shape} voxels (z, y, x) of {self.volume.name}, {self.volume.voxel_size}"
+        if self.reference is None:
+            source = f"learn from {source}"
+        else:
+            truth = " x ".join(map(str, self.reference.shape))
+            source = (
+                f"learn from {truth} voxels of {self.reference.name}, "
+                f"{self.reference.voxel_size}; judge by {source}"
+            )
         return (
-            f"learn from {shape} voxels (z, y, x) of {self.volume.name}, {self.volume.voxel_size}",
+            source,
             f"factor {self.factor:g}, measured slices {self.gap:g} lateral voxels apart{also}",
             f"{budget} on {self.device}, models to {self.folder}",
         )
@@ -63,7 +74,7 @@ def resolve_train(
     ------
     InputError
         For channels, too few slices, no anisotropy, pixels that are not square, or a
-        folder that is taken.
+        folder that is taken; for a reference that is not isotropic, or of other pixels.
     """
     volume.require_single_channel()
     volume.require_slices()
@@ -87,6 +98,10 @@ def resolve_train(
             "axes."
         )
     _check_folder(folder, resume, overwrite)
+    if job.reference is not None:
+        if job.student is None:
+            raise InputError("A reference teaches stage III; this job has none.")
+        job = job.model_copy(update={"prior": None})
     job, learned = _with_learned_networks(job)
     if job.prior is None and job.student is None:
         raise InputError("There is nothing to train: prior and student are both switched off.")
@@ -98,7 +113,10 @@ def resolve_train(
             )
         if stage is not None:
             _check_losses(stage.loss, stage.network)
-    if job.targets.kind == "prior" and job.prior is None and job.student is not None:
+    reference = None
+    if job.reference is not None:
+        reference = open_reference(job.reference, volume, gap, job.max_voxels)
+    elif job.targets.kind == "prior" and job.prior is None and job.student is not None:
         raise InputError("Targets of kind 'prior' need stage I; choose linear or none instead.")
     warnings = []
     if abs(gap - factor) > 0.01 * gap:
@@ -115,7 +133,9 @@ def resolve_train(
     if any(s.stop - s.start < length for s, length in zip(box, volume.shape, strict=True)):
         warnings.append("The stack is larger than the training needs; its centre is used.")
     device = resolve_device(job.device)
-    return TrainPlan(job, volume, folder, factor, gap, box, device, tuple(warnings), learned)
+    return TrainPlan(
+        job, volume, folder, factor, gap, box, device, tuple(warnings), learned, reference
+    )
 
 
 def _with_learned_networks(job: TrainJob) -> tuple[TrainJob, dict[str, Path]]:

@@ -2,7 +2,8 @@
 
 Stage I learns, from XY slices with rows left out, to restore lateral slices. Stage II
 restores the XZ and YZ slices of the stack with it and fuses them into a pseudo-HR volume.
-Stage III distils that volume into a fast network. No isotropic ground truth is needed.
+Stage III distils that volume into a fast network. No isotropic ground truth is needed; where
+there is some, stage III may learn from it instead.
 """
 
 from __future__ import annotations
@@ -70,10 +71,11 @@ from napari_d2r.stages._train_plan import (
     resolve_train,
     unwritable,
 )
-from napari_d2r.training import FitResult, Task, fit, prior_task, student_task
+from napari_d2r.training import AnyDirectionTask, FitResult, Task, fit, prior_task, student_task
 from napari_d2r.volumes import (
     AxialGrid,
     IntensityRange,
+    Volume,
     centred_box,
     require_finite,
 )
@@ -176,7 +178,8 @@ class _Training:
 
     def stages(self) -> Iterator[Event]:
         prior, student = self.job.prior, self.job.student
-        count = (prior is not None) + 2 * (student is not None)
+        reference = self.plan.reference
+        count = 1 if reference is not None else (prior is not None) + 2 * (student is not None)
         if prior is not None:
             yield StageStarted("stage I: learn from lateral slices", 1, count)
             network = self._new_network("prior", prior)
@@ -187,12 +190,15 @@ class _Training:
                 return
             yield from self._keep("prior", network, prior, result)
         if student is not None:
-            yield StageStarted("stage II: build the pseudo-HR volume", count - 1, count)
-            pseudo_hr, measured = yield from self._targets(self.job.targets)
-            yield StageStarted("stage III: distil into a fast network", count, count)
+            if reference is None:
+                yield StageStarted("stage II: build the pseudo-HR volume", count - 1, count)
+                pseudo_hr, measured = yield from self._targets(self.job.targets)
+                yield StageStarted("stage III: distil into a fast network", count, count)
+                task = self._student_task(pseudo_hr, measured, student)
+            else:
+                yield StageStarted("stage III: learn from the reference", count, count)
+                task = self._supervised_task(reference, student)
             network = self._new_network("student", student)
-            contract, how = contract_of(student.network), self.degradation
-            task = student_task(contract, pseudo_hr, measured, self.plan.gap, student, how)
             result = yield from self._fit("student", network, task, student)
             if result is None:
                 return
@@ -279,7 +285,8 @@ class _Training:
             sampler=self.job.targets.sampler if is_sampled else None,
             scores={"leave-one-out": gain.gain_db}
             | {k.removesuffix(_GAIN): v for k, v in result.scores.items() if k.endswith(_GAIN)},
-            trained_on=self.plan.volume.name,
+            trained_on=(self.plan.reference or self.plan.volume).name,
+            reference="" if self.plan.reference is None else self.plan.reference.name,
             trained_by=self.job,
             seconds=round(result.elapsed_s, 1),
             steps=result.steps,
@@ -322,6 +329,23 @@ class _Training:
         self.spent_s += file.seconds
         return torch.from_numpy(file.read()).to(self.stack.device), measured
 
+    def _student_task(self, truth: Tensor, measured: Tensor, settings: StudentSettings) -> Task:
+        contract, how = contract_of(settings.network), self.degradation
+        return student_task(contract, truth, measured, self.plan.gap, settings, how)
+
+    def _supervised_task(self, reference: Volume, settings: StudentSettings) -> Task:
+        """The same from isotropic truth, whose slices have the noise of measured ones already."""
+        stored = reference.read()
+        require_finite(stored, reference.name)
+        truth = IntensityRange.of(reference).to_unit(stored)
+        if self.degradation.is_sampling:
+            settings = settings.model_copy(update={"input_noise": 0.0})
+        return AnyDirectionTask(
+            lambda volume: self._student_task(volume, self.stack, settings),
+            torch.from_numpy(truth).to(self.stack.device),
+            self.plan.gap,
+        )
+
     def _announced(self, file: SlabFile, grid: AxialGrid, region: tuple[slice, ...]) -> VolumeBegun:
         """Where the pseudo-HR volume can be seen to grow, and where it belongs."""
         size, k = self.plan.volume.voxel_size, grid.factor
@@ -354,5 +378,7 @@ def _identity(plan: TrainPlan, stored: NDArray[np.generic]) -> str:
     digest.update(f"{plan.gap} {stored.shape} {stored.dtype}".encode())
     for folder in plan.learned.values():
         digest.update(load_card(folder)[0].weights_sha256.encode())
+    if plan.reference is not None:
+        digest.update(np.ascontiguousarray(plan.reference.read()).tobytes())
     digest.update(np.ascontiguousarray(stored).tobytes())
     return digest.hexdigest()

@@ -1,5 +1,6 @@
 """The one training loop, and what each stage's network is trained to do."""
 
+from napari_d2r.training._any_direction import AnyDirectionTask
 from napari_d2r.training._block_task import BlockTask
 from napari_d2r.training._by_contract import (
     BLURRED_PRIOR_TASKS,
@@ -20,6 +21,7 @@ __all__ = [
     "BLURRED_STUDENT_TASKS",
     "PRIOR_TASKS",
     "STUDENT_TASKS",
+    "AnyDirectionTask",
     "BlockTask",
     "DiffusionTask",
     "FitResult",

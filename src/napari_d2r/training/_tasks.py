@@ -135,7 +135,7 @@ class SequenceTask:
         self.settings, self.mix = settings, GapMix(factor)
         self.factor, self.degradation = factor, degradation
         self.noise = input_noise(pseudo_hr, measured, settings)
-        if not degradation.is_sampling:  # no row of the pseudo-HR volume is as measured
+        if self.noise and not degradation.is_sampling:  # no row of the pseudo-HR volume is as measured
             self.noise = replace(self.noise, k=None)
         gap, kernel = max(2, round(factor)), degradation.kernel(factor)
         self.train, held = kept_back(pseudo_hr, gap, len(kernel))
@@ -212,8 +212,12 @@ def kept_back(pseudo_hr: Tensor, gap: int, kernel_size: int = 1) -> tuple[Tensor
     return pseudo_hr[:, :-back], pseudo_hr[:, -back:]
 
 
-def input_noise(pseudo_hr: Tensor, measured: Tensor, settings: StudentSettings) -> MeasurementNoise:
-    """The noise that inputs drawn from the pseudo-HR volume lack."""
+def input_noise(
+    pseudo_hr: Tensor, measured: Tensor, settings: StudentSettings
+) -> MeasurementNoise | None:
+    """The noise that inputs drawn from the pseudo-HR volume lack; None where none is wanted."""
+    if not settings.input_noise:
+        return None
     k = len(pseudo_hr) // (len(measured) - 1)
     return MeasurementNoise(settings.input_noise * _noise_of(measured), k)
 

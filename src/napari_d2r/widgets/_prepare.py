@@ -151,11 +151,15 @@ def _plan_of(wish: TrainWish, model: Path, *, overwrite: bool) -> TrainPlan:
 
 def _lines(plan: TrainPlan) -> tuple[str, ...]:
     shape = " × ".join(str(part.stop - part.start) for part in plan.box)
+    source = f"{shape} voxels of {plan.volume.voxel_size}"
+    if (truth := plan.reference) is not None:
+        shape = " × ".join(map(str, truth.shape))
+        source = f"{shape} voxels of the reference {truth.name}"
     device = {"cpu": "the processor", "cuda": "the NVIDIA GPU", "mps": "the Apple GPU"}
     minutes = plan.job.max_minutes
     steps = "until the steps of each stage are done"
     return (
-        f"Learns from {shape} voxels of {plan.volume.voxel_size}",
+        f"Learns from {source}",
         f"Measured slices are {plan.gap:g} pixels apart, factor {plan.factor:g}",
         f"{f'{minutes:g} minutes' if minutes else steps} on "
         f"{device.get(plan.device.type, plan.device.type)}",

@@ -91,6 +91,7 @@ class TrainForm(QWidget):
             "max_minutes": None if minutes == _NO_LIMIT else minutes,
             "factor": None if factor == _ISOTROPIC else factor,
             "start_from": self.start_from.currentData(),
+            "reference": self.reference.text().strip() or None,
         }
         return TrainJob.checked(self.advanced.values() | fields, "The form")
 
@@ -103,6 +104,7 @@ class TrainForm(QWidget):
         if self.start_from.findData(start) < 0:
             self.start_from.addItem(Path(str(start)).name, start)
         self.start_from.setCurrentIndex(self.start_from.findData(start))
+        self.reference.setText("" if job.reference is None else str(job.reference))
         self.advanced.set_values(job.model_dump(mode="json"))
         self._is_filling = was_filling
         self._show_preset()
@@ -168,6 +170,20 @@ class TrainForm(QWidget):
         )
         self.start_from.addItem("scratch", None)
         self.start_from.addItem("the bundled model", "bundled")
+        self.reference = named(
+            QLineEdit(),
+            "reference",
+            "Reference",
+            rich(
+                "An isotropic volume with the pixels of the stack, if you have one: the fast "
+                "network learns from it, and not from the stack itself."
+            ),
+        )
+        self.reference.setPlaceholderText("none: the stack teaches itself")
+        self.browse_reference = push_button(
+            "browse_reference", "…", rich("Choose the isotropic volume."), "Choose a reference"
+        )
+        self.browse_reference.setMaximumWidth(32)
         self.factor = named(
             NumberBox(),
             "factor",
@@ -178,7 +194,9 @@ class TrainForm(QWidget):
         )
         self.factor.setRange(_ISOTROPIC, MAX_FACTOR)
         self.factor.setSpecialValueText("isotropic")
-        self.advanced = SchemaForm(TrainJob, leave_out=("factor", "max_minutes", "start_from"))
+        self.advanced = SchemaForm(
+            TrainJob, leave_out=("factor", "max_minutes", "start_from", "reference")
+        )
         self.folded = QCollapsible("Advanced")
         self.folded.setObjectName("advanced")
         self.folded.toggleButton().setAccessibleName("Advanced settings")
@@ -198,6 +216,7 @@ class TrainForm(QWidget):
         rows.addRow("Preset", self.preset)
         rows.addRow(self.preset_note)
         rows.addRow("Start from", self.start_from)
+        rows.addRow("Reference", in_a_row(self.reference, self.browse_reference))
         rows.addRow("Minutes", self.minutes)
         rows.addRow("Factor", self.factor)
         rows.addRow(self.folded)
@@ -212,6 +231,8 @@ class TrainForm(QWidget):
         self.browse.clicked.connect(self._browse)
         self.preset.currentIndexChanged.connect(self._on_preset)
         self.start_from.currentIndexChanged.connect(self._on_setting)
+        self.reference.editingFinished.connect(self._on_setting)
+        self.browse_reference.clicked.connect(self._browse_reference)
         for signal in (self.minutes.valueChanged, self.factor.valueChanged, self.advanced.changed):
             signal.connect(self._on_setting)
 
@@ -248,6 +269,12 @@ class TrainForm(QWidget):
             self._folder_was_chosen = True
             self.project.setText(chosen)
             self._tell()
+
+    def _browse_reference(self) -> None:
+        chosen, _ = QFileDialog.getOpenFileName(self, "Reference", self.reference.text())
+        if chosen:
+            self.reference.setText(chosen)
+            self._on_setting()
 
     def _on_preset(self, *_: object) -> None:
         job = load_preset(self.preset.currentText())
