@@ -17,6 +17,7 @@ from napari_d2r.cli._bench import add_bench
 from napari_d2r.cli._benchmark import add_benchmark
 from napari_d2r.cli._degrade import add_degrade
 from napari_d2r.cli._demo import add_demo
+from napari_d2r.cli._export import add_export
 from napari_d2r.cli._info import add_info
 from napari_d2r.cli._measure import add_evaluate, add_fsc
 from napari_d2r.cli._models import add_models
@@ -99,6 +100,7 @@ def build_parser() -> argparse.ArgumentParser:
         add_bench,
         add_benchmark,
         add_verify,
+        add_export,
     ):
         declare(add)
     return parser

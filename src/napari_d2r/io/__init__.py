@@ -1,6 +1,7 @@
 """Files: the only room that opens pixels on disk, and the one that writes them."""
 
 from napari_d2r.io._disk import check_room
+from napari_d2r.io._export import EXPORTS, ExportFormat, export_stream
 from napari_d2r.io._folder import (
     SliceFile,
     SliceHeader,
@@ -28,9 +29,11 @@ from napari_d2r.io._units import length_in_nm
 from napari_d2r.io._verify import DamagedShard, forget, verify_store
 
 __all__ = [
+    "EXPORTS",
     "PROVENANCE",
     "DamagedShard",
     "Edges",
+    "ExportFormat",
     "OmeZarrOutput",
     "Shard",
     "ShardStore",
@@ -41,6 +44,7 @@ __all__ = [
     "begin_showing",
     "check_room",
     "create_output",
+    "export_stream",
     "forget",
     "interrupted_shard",
     "is_filled_elsewhere",
