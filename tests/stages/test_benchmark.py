@@ -11,6 +11,7 @@ import pytest
 
 from napari_d2r.checkpoints import bundled_model
 from napari_d2r.errors import InputError
+from napari_d2r.figures import draw_benchmark
 from napari_d2r.jobs import CancelToken, Finished, Outcome, StageStarted, Started, Suite, Warned
 from napari_d2r.stages import benchmark
 from napari_d2r.stages.benchmark import BenchmarkReport, resolve_benchmark, run_benchmark
@@ -89,6 +90,22 @@ def test_every_row_is_measured_and_written(
     found = json.loads((folder / "table.json").read_text("utf-8"))
     assert found["shape"] == [33, 32, 32]
     assert found["rows"][1]["scores"] == learned.scores
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "block"])
+def test_blurred_slices_are_judged_where_they_stand(
+    truth: Volume, tmp_path: Path, known_rate: None, kind: str
+) -> None:
+    case = {"factor": 4, "degradation": {"kind": kind, "sigma": 2}}
+    suite = suite_of(LINEAR, LEARNED, cases=[case], metrics=["psnr", "detail", "sfrc"])
+    report = ran(suite, truth, tmp_path / "out")
+    linear, learned = report.rows
+    assert (linear.outcome, learned.outcome) == ("done", "done")
+    assert linear.scores["gain_db"] == pytest.approx({"XY": 0, "XZ": 0, "YZ": 0}, abs=1e-9)
+    assert abs(linear.scores["axial_shift_voxels"]) < 0.1
+    assert ("controls" in linear.scores) == (kind == "gaussian")
+    assert "detail" in (tmp_path / "out" / "table.md").read_text("utf-8")
+    assert len(draw_benchmark(report)) == 4
 
 
 def test_a_method_that_fails_is_a_row(truth: Volume, tmp_path: Path, known_rate: None) -> None:

@@ -43,33 +43,45 @@ def draw_benchmark(report: BenchmarkReport) -> tuple[Path, ...]:
         done = [row for row in report.of_case(case) if row.outcome == "done"]
         if not done:
             continue
-        factor = next(c.factor for c in report.suite.cases if c.name == case)
-        volumes = {"truth": truth} | {r.method: open_volume(r.folder / RESULT) for r in done}
-        sections = {name: _sections(volume, truth, factor) for name, volume in volumes.items()}
+        how = next(c for c in report.suite.cases if c.name == case)
+        results = {row.method: open_volume(row.folder / RESULT) for row in done}
+        ahead = how.degradation.value.first(how.factor)  # slices of the truth before a result
+        end = ahead + min(volume.shape[0] for volume in results.values())
+        end = min(end, truth.shape[0])
+        sections = {"truth": _sections(truth, how.factor, ahead, end)}
+        for name, volume in results.items():
+            sections[name] = _sections(volume, how.factor, 0, end - ahead)
         for plane in ("XY", "XZ", "YZ"):
             images = {name: found[plane] for name, found in sections.items()}
             drawn.append(report.folder / case / f"{plane}.png")
-            _draw_plane(plane, images, 0 if plane == "XY" else factor, drawn[-1])
+            _draw_plane(plane, images, 0 if plane == "XY" else how.factor, drawn[-1])
         drawn.append(report.folder / case / "fsc.png")
         _draw_curves(done, drawn[-1])
     return tuple(drawn)
 
 
-def _sections(volume: Volume, truth: Volume, factor: int) -> dict[str, _Image]:
-    """Central sections, those along z beginning at a measured slice."""
-    depth, height, width = truth.shape
-    z_size, y_size, x_size = (min(length, _CROP) for length in truth.shape)
-    top, left = (height - y_size) // 2, (width - x_size) // 2
-    first = (depth - z_size) // 2 // factor * factor
-    # A result may end at the last measured slice, before the truth does.
-    z = slice(first, min(first + z_size, (depth - 1) // factor * factor + 1))
-    y, x = slice(top, top + y_size), slice(left, left + x_size)
-    between = (depth - 1) // factor // 2 * factor + factor // 2
+def _sections(volume: Volume, factor: int, start: int, stop: int) -> dict[str, _Image]:
+    """Central sections of slices ``start`` to ``stop``, of which every ``factor``-th is measured.
+
+    Those along z begin at a measured slice.
+    """
+    _, height, width = volume.shape
+    y, x = (_centred(0, length) for length in (height, width))
+    gap = start + (stop - 1 - start) // 2 // factor * factor
+    between = gap + factor // 2
+    z = _centred(start, stop - start)
+    z = slice(start + (z.start - start) // factor * factor, z.stop)
     return {
         "XY": volume.read(slice(between, between + 1), y, x)[0],
         "XZ": volume.read(z, slice(height // 2, height // 2 + 1), x)[:, 0],
         "YZ": volume.read(z, y, slice(width // 2, width // 2 + 1))[..., 0],
     }
+
+
+def _centred(start: int, length: int) -> slice:
+    size = min(length, _CROP)
+    first = start + (length - size) // 2
+    return slice(first, first + size)
 
 
 def _draw_plane(plane: str, images: Mapping[str, _Image], factor: int, path: Path) -> None:

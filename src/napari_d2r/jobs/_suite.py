@@ -15,7 +15,18 @@ from napari_d2r.jobs._jobs import Job, SuperResolveJob, TrainJob
 from napari_d2r.jobs._presets import load_preset
 from napari_d2r.jobs._settings import DegradationSettings, FrozenModel
 
-Metric = Literal["psnr", "gain", "ssim", "ssim-gaussian", "ms-ssim", "fsc", "fsc-z", "shift"]
+Metric = Literal[
+    "psnr",
+    "gain",
+    "ssim",
+    "ssim-gaussian",
+    "ms-ssim",
+    "fsc",
+    "fsc-z",
+    "detail",
+    "sfrc",
+    "shift",
+]
 PHANTOM = Path("phantom")
 _NAME = r"^\w([\w .,+=()-]*[\w)+])?$"  # it is the name of a folder too
 
@@ -108,6 +119,8 @@ class SuiteMethod(FrozenModel):
             "fall_back": False,
             "method": self.baseline or "model",
         }
+        if self.baseline is not None:
+            fields["degradation"] = case.degradation.kind
         return SuperResolveJob.checked(fields | self.super_resolve, f"Method {self.name}")
 
 
@@ -140,6 +153,8 @@ class Suite(Job):
             raise ValueError(f"two methods are called {twice[0]!r}")
         trained = set()
         for method in self.methods:
+            if method.blind and any(case.degradation.kind == "block" for case in self.cases):
+                raise ValueError(f"{method.name}: who does not know of blocks is half a gap off")
             if method.model_of is not None and method.model_of not in trained:
                 raise ValueError(f"{method.name}: no method before it trains {method.model_of!r}")
             if method.preset is not None:

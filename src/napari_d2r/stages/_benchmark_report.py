@@ -41,8 +41,15 @@ COLUMNS: Mapping[Metric, tuple[Column, ...]] = {
     "ms-ssim": _by_plane("MS-SSIM", "ms_ssim", ".3f"),
     "fsc": (Column("FSC 0.5, nm", ("fsc", "plain", "resolution_nm", "0.5"), ".1f"),),
     "fsc-z": (Column("along Z, nm", ("fsc", "cone_z", "resolution_nm", "0.5"), ".1f"),),
+    "detail": (Column("detail", ("controls", "detail"), ".2f"),),
+    "sfrc": (Column("sFRC, new", ("controls", "sfrc", "num_listed_anew"), ".0f"),),
     "shift": (Column("z shift", ("axial_shift_voxels",), "+.3f"),),
 }
+
+
+def needs_controls(suite: Suite) -> bool:
+    """Whether a number is asked for that only the controls of an evaluation give."""
+    return any(c.path[0] == "controls" for metric in suite.metrics for c in COLUMNS[metric])
 
 
 class BenchmarkRow(FrozenModel):

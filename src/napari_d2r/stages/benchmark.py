@@ -36,7 +36,7 @@ from napari_d2r.stages._benchmark_plan import (
     BenchmarkRun,
     resolve_benchmark,
 )
-from napari_d2r.stages._benchmark_report import BenchmarkReport, BenchmarkRow
+from napari_d2r.stages._benchmark_report import BenchmarkReport, BenchmarkRow, needs_controls
 from napari_d2r.stages._meter import Cost, Meter
 from napari_d2r.stages._passed_on import passed_on
 from napari_d2r.stages._train_plan import JOB, WORK
@@ -174,10 +174,13 @@ def _measured(
         done = yield from passed_on(run_super_resolve(resolved, overwrite=True, cancel=cancel))
     _require_completed(done)
     found = replace(open_volume(output), name=run.method.name)
-    report = yield from _evaluated(found, plan.truth, run.case)
+    report = yield from _evaluated(found, plan, run.case)
     result, linear = report.result, report.linear
     gains = {p.plane: _gain(p.psnr_db, linear.plane(p.plane).psnr_db) for p in result.planes}
-    scores = json.loads(report.to_json())["volumes"][1] | {"gain_db": gains}
+    told: dict[str, Any] = json.loads(report.to_json())
+    scores = told["volumes"][1] | {"gain_db": gains}
+    if "controls" in told:
+        scores["controls"] = told["controls"]["volumes"][1]
     spent = (training + meter.cost).seconds(plan.device)
     minutes = plan.suite.minutes
     return {
@@ -222,9 +225,16 @@ def _spent(folder: Path) -> Cost:
 
 
 def _evaluated(
-    result: Volume, truth: Volume, case: SuiteCase
+    result: Volume, plan: BenchmarkPlan, case: SuiteCase
 ) -> Generator[Event, None, EvaluationReport]:
-    _, report = yield from passed_on(evaluate_stream(result, truth, factor=case.factor))
+    events = evaluate_stream(
+        result,
+        plan.truth,
+        factor=case.factor,
+        degradation=case.degradation.value,
+        controls=needs_controls(plan.suite) and case.degradation.kind != "block",
+    )
+    _, report = yield from passed_on(events)
     found: EvaluationReport = report
     return found
 
