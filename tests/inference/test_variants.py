@@ -72,26 +72,6 @@ def test_a_predictor_that_takes_its_network_to_pieces_stays_in_float32(slab):
 
 
 @pytest.mark.parametrize(
-    ("instructions", "has"),
-    [
-        ({"avx2": True, "avx512_bf16": False, "amx_bf16": False}, False),
-        ({"avx512_bf16": True}, True),
-        ({"amx_bf16": True}, True),
-        ({}, False),
-    ],
-)
-def test_a_processor_is_asked_for_bfloat16(instructions, has, monkeypatch):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: instructions)
-    assert _device.has_bfloat16(CPU) is has
-
-
-@pytest.mark.parametrize(("generation", "has"), [((7, 5), False), ((8, 0), True), ((9, 0), True)])
-def test_a_gpu_that_emulates_bfloat16_does_not_have_it(generation, has, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: generation)
-    assert _device.has_bfloat16(torch.device("cuda")) is has
-
-
-@pytest.mark.parametrize(
     ("seconds", "faster"),
     [
         ({torch.float32: 1, torch.bfloat16: 0.5, torch.float16: 9}, (torch.bfloat16,)),

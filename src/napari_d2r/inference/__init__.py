@@ -3,7 +3,7 @@
 from napari_d2r.inference._blocks import BlockPredictor
 from napari_d2r.inference._compiled import compiled
 from napari_d2r.inference._ddnm import DDNMPredictor
-from napari_d2r.inference._device import faster_types, has_bfloat16, synchronize
+from napari_d2r.inference._device import faster_types, synchronize
 from napari_d2r.inference._diffusion import DiffusionPredictor
 from napari_d2r.inference._eight_bits import (
     EightBits,
@@ -73,7 +73,6 @@ __all__ = [
     "faster_types",
     "fill_in_parts",
     "fill_shard",
-    "has_bfloat16",
     "in_eight_bits",
     "in_half",
     "interval_features",

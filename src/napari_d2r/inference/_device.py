@@ -18,17 +18,6 @@ def synchronize(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
-def has_bfloat16(device: torch.device) -> bool:
-    """Whether the device has instructions for bfloat16.
-
-    Asked, not measured: a processor without them computes it hundreds of times slower.
-    """
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)  # below it is emulated
-    has = torch.cpu.get_capabilities() if device.type == "cpu" else {}
-    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
-
-
 def faster_types(device: torch.device) -> tuple[torch.dtype, ...]:
     """16-bit floats that the device multiplies at least 1.2 times as fast as float32.
 

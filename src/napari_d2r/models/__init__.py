@@ -7,6 +7,7 @@ from napari_d2r.models._depth import (
     linear_base,
     linear_rows,
 )
+from napari_d2r.models._precision import has_bfloat16, training_type
 from napari_d2r.models._registry import (
     ARCHITECTURES,
     SAMPLED,
@@ -48,8 +49,10 @@ __all__ = [
     "architecture_named",
     "build_network",
     "describe_config",
+    "has_bfloat16",
     "interleave_rows",
     "linear_base",
     "linear_rows",
     "midpoint",
+    "training_type",
 ]

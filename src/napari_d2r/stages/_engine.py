@@ -11,13 +11,13 @@ from napari_d2r.inference import (
     NotServed,
     NoVariant,
     compiled,
-    has_bfloat16,
     in_eight_bits,
     in_half,
     require_sound,
     sample_slabs,
 )
 from napari_d2r.jobs import Engine
+from napari_d2r.models import has_bfloat16
 from napari_d2r.volumes import IntensityRange, Volume
 
 TORCH = "torch"

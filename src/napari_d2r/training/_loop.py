@@ -10,6 +10,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Generator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -33,11 +34,13 @@ from napari_d2r.jobs import (
     Progress,
     Scalars,
 )
+from napari_d2r.models import training_type
 from napari_d2r.training._muon import Muon
 from napari_d2r.training._state import Counters, load_state, save_state
 
 REPORT_EVERY_S, SAVE_EVERY_S = 0.4, 30.0
 MAX_CONSECUTIVE_SKIPS = 10
+_DOUBLED_EVERY = 1000  # steps without an overflow
 
 
 class Task(Protocol):
@@ -163,18 +166,34 @@ class _Run:
         self.network.train()
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * self._rate(fraction)
-        with torch.autocast(device.type, torch.bfloat16, enabled=is_bf16_fast(device)):
+        dtype = training_type(device)  # weights, their average and the optimiser are in float32
+        with nullcontext() if dtype is None else torch.autocast(device.type, dtype):
             loss = task.loss(self.network, rng)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        scale = self.counters.loss_scale if dtype is torch.float16 else 1.0
+        (scale * loss).backward()  # small gradients would vanish in float16
+        if scale != 1:
+            torch._foreach_div_([p.grad for p in self.parameters if p.grad is not None], scale)
         norm = nn.utils.clip_grad_norm_(self.parameters, self.settings.clip_norm)
         self.counters.step += 1
-        if not bool(torch.isfinite(loss) & torch.isfinite(norm)):
+        is_sound = bool(torch.isfinite(loss) & torch.isfinite(norm))
+        if dtype is torch.float16:
+            self._adapt_loss_scale(is_sound)
+        if not is_sound:
             self.counters.skipped += 1
             return None
         self.optimizer.step()
         self._update_average()
         return loss.item()
+
+    def _adapt_loss_scale(self, is_sound: bool) -> None:
+        """As large as float16 bears: halved when gradients overflow, else doubled at times."""
+        counters = self.counters
+        counters.sound_steps = counters.sound_steps + 1 if is_sound else 0
+        if not is_sound:
+            counters.loss_scale = max(1.0, counters.loss_scale / 2)
+        elif counters.sound_steps % _DOUBLED_EVERY == 0:
+            counters.loss_scale *= 2
 
     def _rate(self, fraction: float) -> float:
         warm_up = min(1.0, (self.counters.step + 1) / self.settings.warmup_steps)
@@ -186,8 +205,7 @@ class _Run:
     def _update_average(self) -> None:
         step = self.counters.step
         decay = min(self.settings.ema_decay, (1 + step) / (10 + step))
-        for mean, value in zip(self.average.parameters(), self.parameters, strict=True):
-            mean.lerp_(value, 1 - decay)
+        torch._foreach_lerp_(list(self.average.parameters()), self.parameters, 1 - decay)
         for ours, theirs in zip(self.average.buffers(), self.network.buffers(), strict=True):
             ours.copy_(theirs)
 
@@ -231,7 +249,8 @@ class _Run:
         for name, tensor in tensors.items():
             if name.startswith("optimizer/"):
                 _, index, key = name.split("/")
-                state.setdefault(int(index), {})[key] = tensor
+                # A count is read at every step, for which a GPU would have to be waited for.
+                state.setdefault(int(index), {})[key] = tensor.cpu() if key == "step" else tensor
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
 
@@ -247,19 +266,6 @@ def make_optimizer(
     if settings.method == "muon":
         return Muon(parameters, lr=rate, weight_decay=decay)
     return torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.99), weight_decay=decay)
-
-
-def is_bf16_fast(device: torch.device) -> bool:
-    """Whether the device has instructions for bf16; a CPU without them is hundreds of times slower.
-
-    Asked of the device and not measured, as inference does: a training that is resumed must
-    go on in the same type, however busy the machine. Weights, their average and the optimiser
-    stay in float32.
-    """
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    has = torch.cpu.get_capabilities() if device.type == "cpu" else {}
-    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
 
 
 def _scalars(step: int, scores: Mapping[str, float]) -> Scalars:

@@ -26,6 +26,8 @@ class Counters:
     skipped: int = 0
     stale_validations: int = 0
     rate_scale: float = 1.0
+    loss_scale: float = 2.0**14
+    sound_steps: int = 0
     finished: bool = False
 
 
