@@ -18,12 +18,17 @@ FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
 STACK_HELP = "TIFF, folder of slices, OME-Zarr, zarr, HDF5, MRC or npy"
 
 
-def add_reading(parser: argparse.ArgumentParser) -> None:
-    """How a stack is read."""
+def add_reading(parser: argparse.ArgumentParser, *, all_channels: bool = False) -> None:
+    """How a stack is read; ``all_channels`` where a method may take them together."""
     parser.add_argument(
         "--voxel-size", type=_voxel_size, metavar="Z,Y,X", help="in nm; overrides the file"
     )
-    parser.add_argument("--channel", type=int, metavar="N", help="of a volume with channels")
+    parser.add_argument(
+        "--channel",
+        type=_channel if all_channels else int,
+        metavar="N",
+        help="of a volume with channels" + (", or all" if all_channels else ""),
+    )
     parser.add_argument("--time", type=int, metavar="N", help="of a volume with time points")
 
 
@@ -135,6 +140,10 @@ def positive(text: str) -> float:
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"must be a positive number, not {text!r}")
     return value
+
+
+def _channel(text: str) -> int | str:
+    return text if text == "all" else int(text)
 
 
 def _voxel_size(text: str) -> VoxelSize:

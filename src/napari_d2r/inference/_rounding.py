@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_d2r.volumes import IntensityRange
+from napari_d2r.volumes import ChannelRanges, IntensityRange
 
 # What travels; the bits of uint16 do as int16, because torch computes little in uint16. Every other
 # type is made of float32 on arrival.
@@ -22,11 +22,16 @@ _TRAVELS = {
 }
 
 
-def to_stored(values: Tensor, intensity: IntensityRange, dtype: np.dtype[Any]) -> Tensor:
+def to_stored(
+    values: Tensor, intensity: IntensityRange | ChannelRanges, dtype: np.dtype[Any]
+) -> Tensor:
     """Unit intensity to grey values, bit for bit as `IntensityRange.from_unit` rounds and clips.
 
-    In the type that travels; `as_stored` makes the array of it.
+    In the type that travels; `as_stored` makes the array of it. Channels are the first axis.
     """
+    if isinstance(intensity, ChannelRanges):
+        both = zip(values, intensity.ranges, strict=True)
+        return torch.stack([to_stored(one, its, dtype) for one, its in both])
     grey = values.float() * intensity.span + intensity.low
     if np.issubdtype(dtype, np.integer):
         limits = np.iinfo(dtype)

@@ -32,6 +32,8 @@ class JournalHeader:
         In nm, (z, y, x).
     origin
         Where the first voxel stands, in nm, (z, y, x).
+    num_channels
+        Of a volume that has channels.
     """
 
     identity: str
@@ -41,6 +43,7 @@ class JournalHeader:
     chunk: int
     voxel_size: tuple[float, ...]
     origin: tuple[float, ...] = (0.0, 0.0, 0.0)
+    num_channels: int | None = None
 
 
 _HEADER = TypeAdapter(JournalHeader)

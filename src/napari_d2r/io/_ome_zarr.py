@@ -61,7 +61,7 @@ class OmeZarrOutput:
 
     @property
     def array(self) -> zarr.Array[Any]:
-        """Level 0, (z, y, x), to look at while it fills; take it anew after `publish`."""
+        """Level 0, (z, y, x) or (c, z, y, x); take it anew after `publish`."""
         return self._array
 
     @property
@@ -85,7 +85,7 @@ class OmeZarrOutput:
         shard
             One of `shards`.
         values
-            Of the shape of the shard and the type of the output.
+            Of the shape of the shard, after channels if there are any, and the type of the output.
 
         Raises
         ------
@@ -105,7 +105,7 @@ class OmeZarrOutput:
             self._journal.add(shard.index, num_bytes)
 
     def slices(self) -> Iterator[NDArray[Any]]:
-        """XY slices of level 0 in order, from slabs of one chunk or at most 512 MiB."""
+        """XY slices of a level 0 without channels, in slabs of one chunk or at most 512 MiB."""
         num_slices, height, width = self._array.shape
         slice_bytes = height * width * self._array.dtype.itemsize
         thickness = max(1, min(self._array.chunks[0], _SLAB_BYTES // slice_bytes))
@@ -165,7 +165,11 @@ class OmeZarrOutput:
             for array in arrays:  # what a later look at the store holds against its files
                 array.attrs[NUM_FILES] = _num_files(self._folder / array.basename)
             self._group.attrs["ome"] = image_metadata(
-                self.path.name, levels, voxel_size, self._header.origin
+                self.path.name,
+                levels,
+                voxel_size,
+                self._header.origin,
+                has_channels=self._header.num_channels is not None,
             )
             self._group.attrs[PROVENANCE] = cast("dict[str, Any]", dict(attributes))
             for number in range(1, len(levels)):
@@ -192,6 +196,7 @@ def create_output(
     shard: Triple,
     chunk: int = 64,
     origin: tuple[float, ...] = (0.0, 0.0, 0.0),
+    num_channels: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
 ) -> OmeZarrOutput:
@@ -213,6 +218,8 @@ def create_output(
         Edge of the cube that is compressed by itself.
     origin
         Where the centre of the first voxel stands, in nm (z, y, x).
+    num_channels
+        Of a volume with channels: its arrays are (c, z, y, x), and a shard holds all of them.
     resume
         Keep the finished shards of an interrupted run, if there are any.
     overwrite
@@ -236,6 +243,7 @@ def create_output(
         chunk,
         tuple(voxel_size),
         tuple(map(float, origin)),
+        num_channels,
     )
     if any(edge % min(chunk, edge) for edge in shard) or min(*shape, *shard, chunk) < 1:
         raise ValueError(f"Shards of {shard} are not whole chunks of {chunk}.")
@@ -269,7 +277,13 @@ def create_output(
         group = zarr.create_group(store=partial, zarr_format=3)
         _create_array(group, "0", _triple(shape), header)
         level = Level(_triple(shape), (1, 1, 1))
-        group.attrs["ome"] = image_metadata(path.name, [level], voxel_size, header.origin)
+        group.attrs["ome"] = image_metadata(
+            path.name,
+            [level],
+            voxel_size,
+            header.origin,
+            has_channels=num_channels is not None,
+        )
         return OmeZarrOutput(path, group, Journal.create(partial_of(path, journal=True), header))
 
 
@@ -303,16 +317,17 @@ def _create_array(
     group: zarr.Group, name: str, shape: Triple, header: JournalHeader
 ) -> zarr.Array[Any]:
     """One level: cubes of `chunk` in shards, every byte under a checksum."""
+    channels = () if header.num_channels is None else (header.num_channels,)
     return group.create_array(
         name,
-        shape=shape,
+        shape=(*channels, *shape),
         dtype=header.dtype,
-        chunks=tuple(min(header.chunk, edge) for edge in header.shard),
-        shards=header.shard,
+        chunks=(1,) * len(channels) + tuple(min(header.chunk, edge) for edge in header.shard),
+        shards=(*channels, *header.shard),
         # Level 1: grey noise packs no better at the default 3, and takes twice the time.
         compressors=ZstdCodec(level=1, checksum=True),
         fill_value=0,
-        dimension_names=AXES,
+        dimension_names=("c",) * len(channels) + AXES,
         overwrite=True,
     )
 

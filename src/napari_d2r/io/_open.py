@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -67,10 +67,10 @@ def open_volume(
     path: str | Path,
     *,
     voxel_size: VoxelSize | None = None,
-    channel: int | None = None,
+    channel: int | Literal["all"] | None = None,
     time: int | None = None,
 ) -> Volume:
-    """Open an image file as a (Z, Y, X) volume that stays on disk.
+    """Open an image file as a volume that stays on disk, (Z, Y, X) or with channels first.
 
     Parameters
     ----------
@@ -81,6 +81,7 @@ def open_volume(
         Used instead of what the file says.
     channel, time
         Positions from 0 on the axes of those names; needed where they are longer than 1.
+        ``all`` keeps the channels, for methods that restore them together.
 
     Raises
     ------

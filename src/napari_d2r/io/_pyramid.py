@@ -14,12 +14,10 @@ from numpy.typing import NDArray
 
 from napari_d2r.volumes import to_dtype
 
-__all__ = ["Box3", "Level", "boxes", "fill_levels", "halve", "ome_zarr_num_bytes", "pyramid_levels"]
+__all__ = ["Level", "boxes", "fill_levels", "halve", "ome_zarr_num_bytes", "pyramid_levels"]
 
 _COARSEST = 256  # the longest axis of the last level
 _SHORTEST = 64  # an axis below this is not halved any more
-
-Box3 = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +43,14 @@ def pyramid_levels(shape: tuple[int, int, int]) -> list[Level]:
     return levels
 
 
-def boxes(shape: tuple[int, ...], edge: tuple[int, ...]) -> Iterator[Box3]:
+def boxes(shape: tuple[int, ...], edge: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
     """Boxes of ``edge`` that cover ``shape``, cut at its end, x fastest."""
     starts = (range(0, length, step) for length, step in zip(shape, edge, strict=True))
     for corner in product(*starts):
-        z, y, x = (
+        yield tuple(
             slice(a, min(a + step, length))
             for a, step, length in zip(corner, edge, shape, strict=True)
         )
-        yield z, y, x
 
 
 def halve(values: NDArray[Any], steps: tuple[int, ...]) -> NDArray[Any]:
@@ -74,7 +71,7 @@ def halve(values: NDArray[Any], steps: tuple[int, ...]) -> NDArray[Any]:
 
 
 def fill_levels(levels: list[Level], arrays: list[zarr.Array[Any]]) -> Iterator[tuple[int, int]]:
-    """Fill all levels but the first, each from the one before it.
+    """Fill all levels but the first, each from the one before it; channels stay apart.
 
     Yields how many chunks are computed, and how many there are.
     """
@@ -85,6 +82,7 @@ def fill_levels(levels: list[Level], arrays: list[zarr.Array[Any]]) -> Iterator[
     done = 0
     for (finer, coarser), (source, target) in zip(pairwise(levels), pairwise(arrays), strict=True):
         steps = tuple(b // a for a, b in zip(finer.spans, coarser.spans, strict=True))
+        steps = (1,) * (source.ndim - 3) + steps
         for _ in _fill(source, target, steps):
             done += 1
             yield done, total

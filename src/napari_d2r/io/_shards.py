@@ -48,15 +48,20 @@ class ShardStore:
         self.folder, self._level = folder, level
         self.array = _open_level(folder, level)
         assert self.array.shards is not None
-        z, y, x = self.array.shards
+        z, y, x = self.array.shards[-3:]
         self._edges: Triple = (z, y, x)
 
     def shards(self) -> list[Shard]:
-        """Every shard, z slowest."""
+        """Every shard, z slowest; each holds all channels."""
         return [
             Shard(index, (z.start, y.start, x.start), (z.stop, y.stop, x.stop))
-            for index, (z, y, x) in enumerate(boxes(self.array.shape, self._edges))
+            for index, (z, y, x) in enumerate(boxes(self.array.shape[-3:], self._edges))
         ]
+
+    def box(self, shard: Shard) -> tuple[slice, ...]:
+        """What a shard is of the array, all channels."""
+        channels = (slice(None),) * (self.array.ndim - 3)
+        return channels + tuple(slice(a, b) for a, b in zip(shard.start, shard.stop, strict=True))
 
     def put(self, shard: Shard, values: NDArray[Any]) -> int:
         """Write a whole shard; on return it would survive a power cut.
@@ -64,7 +69,7 @@ class ShardStore:
         Parameters
         ----------
         values
-            Of the shape of the shard and the type of the array.
+            Of the shape of the shard, after channels if there are any, and the type of the array.
 
         Returns
         -------
@@ -76,9 +81,10 @@ class ShardStore:
         OSError
             If the disk or the quota is full; what stood there before still does.
         """
-        if values.shape != shard.shape or values.dtype != self.array.dtype:
+        shape = (*self.array.shape[:-3], *shard.shape)
+        if values.shape != shape or values.dtype != self.array.dtype:
             raise ValueError(
-                f"Shard {shard.index} is {shard.shape} {self.array.dtype}, "
+                f"Shard {shard.index} is {shape} {self.array.dtype}, "
                 f"not {values.shape} {values.dtype}."
             )
         # zarr reads the index of an old shard before it replaces it, and fails on a torn one;
@@ -88,8 +94,7 @@ class ShardStore:
             (aside / self._level).mkdir(parents=True)
             about = Path(self._level) / "zarr.json"
             shutil.copyfile(self.folder / about, aside / about)
-            box = tuple(slice(a, b) for a, b in zip(shard.start, shard.stop, strict=True))
-            _open_level(aside, self._level)[box] = values
+            _open_level(aside, self._level)[self.box(shard)] = values
             file = self.file(shard)
             made = aside / file.relative_to(self.folder)
             if made.exists():
@@ -112,7 +117,8 @@ class ShardStore:
 
     def file(self, shard: Shard) -> Path:
         """Where a shard stands, if it has a file."""
-        position = tuple(a // b for a, b in zip(shard.start, self._edges, strict=True))
+        channels = [0] * (self.array.ndim - 3)
+        position = channels + [a // b for a, b in zip(shard.start, self._edges, strict=True)]
         return self.folder / self._level / "c" / "/".join(map(str, position))
 
 

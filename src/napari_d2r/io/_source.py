@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -90,8 +90,10 @@ def label_axes(shape: tuple[int, ...]) -> str:
     return letters.rjust(front, "?") + space + colour
 
 
-def pick_axes(source: Source, *, channel: int | None = None, time: int | None = None) -> ArrayLike:
-    """The (Z, Y, X) array that ``channel`` and ``time`` leave.
+def pick_axes(
+    source: Source, *, channel: int | Literal["all"] | None = None, time: int | None = None
+) -> ArrayLike:
+    """The (Z, Y, X) array that ``channel`` and ``time`` leave; (C, Z, Y, X) of all channels.
 
     Raises
     ------
@@ -109,6 +111,11 @@ def pick_axes(source: Source, *, channel: int | None = None, time: int | None = 
             f"{name} is a single 2D image of {_shape_text(axes, shape)}; a stack of slices "
             "along Z is needed."
         )
+    kept = "ZYX"
+    if channel == "all":
+        channel = None
+        if "C" in axes and shape[axes.index("C")] > 1:
+            kept = "CZYX"
     wanted = {"C": channel, "T": time}
     for letter, choice in wanted.items():
         if letter not in axes and choice not in (None, 0):
@@ -119,10 +126,10 @@ def pick_axes(source: Source, *, channel: int | None = None, time: int | None = 
     fixed = {
         axis: _position(source, axis, letter, wanted.pop(letter, None))
         for axis, letter in enumerate(axes)
-        if letter not in "ZYX"
+        if letter not in kept
     }
-    order = tuple(axes.index(letter) for letter in "ZYX")
-    if not fixed and order == (0, 1, 2):
+    order = tuple(axes.index(letter) for letter in kept)
+    if not fixed and order == tuple(range(len(kept))):
         return source.data
     return AxesView(source.data, fixed=fixed, order=order, name=name)
 

@@ -69,8 +69,7 @@ def verify_store(path: Path) -> Iterator[tuple[int, int, DamagedShard | None]]:
                 reason = "empty"
             else:
                 try:
-                    box = zip(shard.start, shard.stop, strict=True)
-                    store.array[tuple(slice(a, b) for a, b in box)]
+                    store.array[store.box(shard)]
                 except READ_ERRORS as error:
                     reason = " ".join(str(error).split()) or type(error).__name__
             found = None if reason is None else DamagedShard(_name(file, folder), reason)

@@ -12,7 +12,12 @@ from napari_d2r.volumes._axial import (
 )
 from napari_d2r.volumes._crop import crop
 from napari_d2r.volumes._degradation import Degradation, DegradationKind, weighted_mean
-from napari_d2r.volumes._intensity import IntensityRange, require_finite
+from napari_d2r.volumes._intensity import (
+    ChannelRanges,
+    IntensityRange,
+    intensity_of,
+    require_finite,
+)
 from napari_d2r.volumes._volume import (
     MIN_SLICES,
     SUPPORTED_DTYPES,
@@ -29,6 +34,7 @@ __all__ = [
     "SUPPORTED_DTYPES",
     "ArrayLike",
     "AxialGrid",
+    "ChannelRanges",
     "Degradation",
     "DegradationKind",
     "IntensityRange",
@@ -37,6 +43,7 @@ __all__ = [
     "VoxelSize",
     "centred_box",
     "crop",
+    "intensity_of",
     "interpolate_axial",
     "require_finite",
     "resolve_factor",

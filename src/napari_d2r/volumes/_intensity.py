@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,19 +46,51 @@ class IntensityRange:
         InputError
             If the sample is constant or holds NaN or infinite values.
         """
-        picks = np.unique(np.linspace(0, volume.shape[0] - 1, max_slices).round().astype(int))
-        step = max(1, max(volume.shape[1:]) // _SAMPLE_EDGE)  # large slices are thinned out
-        slices = (volume.read(z=slice(k, k + 1))[..., ::step, ::step] for k in picks)
-        sample = np.stack(list(slices)).astype(np.float64)
-        require_finite(sample, volume.name)
-        low, high = np.percentile(sample, [LOW_PERCENTILE, HIGH_PERCENTILE])
-        if high <= low:  # a few bright voxels on an even background are still a signal
-            low, high = sample.min(), sample.max()
-        if high <= low:
-            raise InputError(
-                f"{volume.name} is constant (every voxel is {low:g}); there is nothing to resolve."
-            )
-        return cls(float(low), float(high))
+        return _range_of(_sampled(volume, max_slices), volume.name)
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelRanges:
+    """The same for a volume with channels: one range each."""
+
+    ranges: tuple[IntensityRange, ...]
+
+    def to_unit(self, values: NDArray[Any]) -> NDArray[np.float32]:
+        """Stored values (C, ...) to float32, each channel by its own range."""
+        return np.stack([one.to_unit(v) for one, v in zip(self.ranges, values, strict=True)])
+
+    @classmethod
+    def of(cls, volume: Volume, max_slices: int = 16) -> Self:
+        """As `IntensityRange.of`, channel by channel."""
+        sample = _sampled(volume, max_slices)
+        names = (f"Channel {number} of {volume.name}" for number in range(sample.shape[1]))
+        found = zip(sample.swapaxes(0, 1), names, strict=True)
+        return cls(tuple(_range_of(one, name) for one, name in found))
+
+
+def intensity_of(volume: Volume) -> IntensityRange | ChannelRanges:
+    """The range of a grey volume, or those of all its channels."""
+    return IntensityRange.of(volume) if volume.num_channels is None else ChannelRanges.of(volume)
+
+
+def _sampled(volume: Volume, max_slices: int) -> NDArray[np.float64]:
+    """Slices spread evenly along Z, (N, 1, Y, X) or (N, C, 1, Y, X)."""
+    picks = np.unique(np.linspace(0, volume.shape[0] - 1, max_slices).round().astype(int))
+    step = max(1, max(volume.shape[1:]) // _SAMPLE_EDGE)  # large slices are thinned out
+    slices = (volume.read(z=slice(k, k + 1))[..., ::step, ::step] for k in picks)
+    return np.stack(list(slices)).astype(np.float64)
+
+
+def _range_of(sample: NDArray[np.float64], name: str) -> IntensityRange:
+    require_finite(sample, name)
+    low, high = np.percentile(sample, [LOW_PERCENTILE, HIGH_PERCENTILE])
+    if high <= low:  # a few bright voxels on an even background are still a signal
+        low, high = sample.min(), sample.max()
+    if high <= low:
+        raise InputError(
+            f"{name} is constant (every voxel is {low:g}); there is nothing to resolve."
+        )
+    return IntensityRange(float(low), float(high))
 
 
 def require_finite(values: NDArray[Any], name: str) -> None:
