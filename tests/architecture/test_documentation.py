@@ -10,7 +10,16 @@ import pytest
 from napari_d2r.cli import main
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-COMMANDS = ("demo", "info", "train", "super-resolve", "evaluate", "fsc", "models import")
+COMMANDS = (
+    "demo",
+    "info",
+    "train",
+    "super-resolve",
+    "evaluate",
+    "fsc",
+    "models import",
+    "benchmark",
+)
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 
 
