@@ -11,8 +11,10 @@ from napari_d2r.inference import (
     Halo,
     InterpolationPredictor,
     choose_shard,
+    fastest_shard,
     measure_rate,
 )
+from napari_d2r.inference import _plan as plan_module
 
 SHAPE = (1017, 900, 1100)
 HALO = Halo(slices=4, lateral=24, stride=4)
@@ -128,3 +130,66 @@ def test_the_largest_shard_that_memory_allows():
 
 def test_a_real_predictor_has_a_rate():
     assert measure_rate(InterpolationPredictor("linear"), 2.727, torch.device("cpu")) > 1e3
+
+
+class Accelerator:
+    """A clock that every prediction moves on; too many voxels at once become slow, then do not fit."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, most: int = 8_000_000) -> None:
+        self.now, self.halo, self.most, self.seen = 0.0, HALO, most, []
+        monkeypatch.setattr(plan_module.time, "perf_counter", lambda: self.now)
+
+    def predict(self, slab, request, cancel=None):
+        voxels = slab[0].numel() * request.depths.numel()
+        self.seen.append(tuple(slab.shape))
+        if voxels > self.most:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 bytes.")
+        self.now += 1e-3 + 1e-9 * voxels + 1e-17 * max(0, voxels - 4_000_000) ** 2
+
+
+def tried(accelerator: Accelerator, shape=SHAPE, rate=1e9, **more):
+    return fastest_shard(accelerator, shape, 8, 8.0, torch.device("cpu"), rate, **more)
+
+
+def test_an_accelerator_gets_the_shard_that_was_fastest_of_those_that_fit(monkeypatch):
+    accelerator = Accelerator(monkeypatch)
+    plan = tried(accelerator)
+    others = {}
+    for z in (64, 128, 256):
+        for edge in (128, 256, 512):
+            before = accelerator.now
+            gaps, around = z // 8, edge + 2 * HALO.lateral
+            if gaps * 7 * around**2 <= accelerator.most:
+                accelerator.predict(torch.empty(gaps, around, around), _request(gaps))
+                others[z, edge, edge] = z * edge * edge / (accelerator.now - before)
+    assert plan.shape == max(others, key=others.get)
+    assert plan.voxels_per_s == pytest.approx(others[plan.shape])
+    assert plan.efficiency == pytest.approx(useful_share(plan.shape, 8, HALO))
+    assert max(slab[1] for slab in accelerator.seen) > plan.shape[1] + 2 * HALO.lateral
+
+
+def _request(gaps: int):
+    return plan_module.GapRequest(0, torch.zeros(gaps, 7), 3.0)
+
+
+def test_candidates_are_bounded_by_time_and_by_memory(monkeypatch):
+    accelerator = Accelerator(monkeypatch)
+    assert tried(accelerator, rate=1e6) is None  # each would take more than a quarter of a second
+    assert tried(accelerator, max_computed=1e5) is None
+    assert not accelerator.seen
+    small = tried(accelerator, max_computed=4e6)
+    assert small.num_computed <= 4e6
+
+
+def test_no_larger_shard_is_tried_than_the_volume(monkeypatch):
+    accelerator = Accelerator(monkeypatch)
+    plan = tried(accelerator, shape=(57, 100, 90))
+    assert plan.shape == (64, 128, 128)
+    assert set(accelerator.seen) == {(8 + 1 + 2 * HALO.slices, 100, 90)}
+
+
+def test_an_error_that_is_none_of_memory_rises(monkeypatch):
+    accelerator = Accelerator(monkeypatch)
+    accelerator.predict = lambda *_: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        tried(accelerator)

@@ -3,6 +3,7 @@
 from napari_d2r.inference._blocks import BlockPredictor
 from napari_d2r.inference._compiled import compiled
 from napari_d2r.inference._ddnm import DDNMPredictor
+from napari_d2r.inference._channels import OfOneSlab, SideBySide
 from napari_d2r.inference._device import faster_types, synchronize
 from napari_d2r.inference._diffusion import DiffusionPredictor
 from napari_d2r.inference._eight_bits import (
@@ -24,7 +25,7 @@ from napari_d2r.inference._masked import MaskedDiffusionPredictor, MaskedPredict
 from napari_d2r.inference._measured_again import measured_again
 from napari_d2r.inference._memory import fill_in_parts, is_out_of_memory
 from napari_d2r.inference._midpoint import MidpointDiffusionPredictor, MidpointPredictor
-from napari_d2r.inference._plan import CHUNK, ShardPlan, choose_shard, measure_rate
+from napari_d2r.inference._plan import CHUNK, ShardPlan, choose_shard, fastest_shard, measure_rate
 from napari_d2r.inference._predictors import (
     AxialPredictor,
     GapRequest,
@@ -65,12 +66,15 @@ __all__ = [
     "NoVariant",
     "NotServed",
     "SequencePredictor",
+    "OfOneSlab",
     "ShardPlan",
+    "SideBySide",
     "begin_shard",
     "calibrate",
     "choose_shard",
     "compiled",
     "faster_types",
+    "fastest_shard",
     "fill_in_parts",
     "fill_shard",
     "in_eight_bits",

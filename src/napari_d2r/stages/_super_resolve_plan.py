@@ -22,6 +22,7 @@ from napari_d2r.inference import (
     InterpolationPredictor,
     ShardPlan,
     choose_shard,
+    fastest_shard,
     measure_rate,
     predictor_of,
 )
@@ -192,15 +193,12 @@ def resolve_super_resolve(
     if uncertainty is not None and not resume:
         _check_output(beside(output), overwrite)
     begun = interrupted_shard(_store_of(output)) if resume else None
-    shard = choose_shard(
-        (grid.num_output, *volume.shape[1:]),
-        factor,
-        predictor.halo,
-        _rate(model, predictor, gap, device, engine),
-        job.shard_seconds,
-        begun or (None if job.shard is None else (job.shard,) * 3),
-        _most_computed(job, volume),
-    )
+    fixed = begun or (None if job.shard is None else (job.shard,) * 3)
+    shape, most = (grid.num_output, *volume.shape[1:]), _most_computed(job, volume)
+    rate = _rate(model, predictor, gap, device, engine)
+    shard = choose_shard(shape, factor, predictor.halo, rate, job.shard_seconds, fixed, most)
+    if fixed is None and device.type != "cpu":
+        shard = fastest_shard(predictor, shape, factor, gap, device, rate, most) or shard
     plan = SuperResolvePlan(
         job,
         volume,
