@@ -14,6 +14,7 @@ __all__ = [
     "DiskFullError",
     "InputError",
     "ModelFileError",
+    "NotFiniteError",
     "TrainingError",
     "explain",
     "is_out_of_memory",
@@ -44,6 +45,10 @@ class TrainingError(D2RError):
 
 class DamagedError(D2RError):
     """A result that does not hold any more what was written."""
+
+
+class NotFiniteError(D2RError):
+    """A network that computes NaN or infinite values; nothing of them is written."""
 
 
 class DiskFullError(D2RError):
