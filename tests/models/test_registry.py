@@ -18,6 +18,7 @@ SMALL = {
     "aenet-fast": {"widths": [6, 8], "blocks": [1, 1]},
     "aenet": {"width": 2, "depth_in": "encoder"},
     "dgean": {"width": 2},
+    "care-unet": {"width": 4},
     "nafnet": {"width": 4, "encoder_blocks": [1], "decoder_blocks": [1]},
     "srunet": {"factor": 3, "widths": [3, 4, 4]},
     "ddpm-unet": {"width": 4, "multipliers": [1, 2], "blocks": 1},
@@ -83,8 +84,8 @@ def test_the_networks_of_every_preset_exist(preset):
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [
-        ("unet", {}, "no network 'unet'; choose from lateral, nafnet, aenet, aenet-fast"),
-        ("lateral", {"depth": 3}, "lateral has no option 'depth'; it has blocks, widths"),
+        ("unet", {}, "no network 'unet'; choose from lateral, care-unet, nafnet, aenet"),
+        ("lateral", {"depth": 3}, "lateral has no option 'depth'; it has blocks, restores_measured, widths"),
         ("lateral", {"widths": [2000, 8, 8]}, "widths is 2000, not [01] to 1024"),
         ("nafnet", {"width": 10**6}, "width is 1000000, not [01] to 1024"),
         ("nafnet", {"in_channels": 10**6}, "in_channels is 1000000, not [01] to 1024"),

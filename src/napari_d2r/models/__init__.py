@@ -10,6 +10,7 @@ from napari_d2r.models._depth import (
 from napari_d2r.models._precision import has_bfloat16, training_type
 from napari_d2r.models._registry import (
     ARCHITECTURES,
+    OF_CHANNELS,
     SAMPLED,
     Architecture,
     Contract,
@@ -19,6 +20,7 @@ from napari_d2r.models._registry import (
 )
 from napari_d2r.models.aenet import AENet, AENetConfig
 from napari_d2r.models.aenet_fast import AENetFast, AENetFastConfig
+from napari_d2r.models.care_unet import CareUNet, CareUNetConfig
 from napari_d2r.models.lateral import LateralNet, LateralNetConfig
 from napari_d2r.models.midpoint import MidpointConfig, MidpointDenoiserConfig, midpoint
 from napari_d2r.models.nafnet import ConditionalNAFNet, NAFNetConfig
@@ -27,12 +29,15 @@ from napari_d2r.models.time_unet import TimeUNet, TimeUNetConfig
 
 __all__ = [
     "ARCHITECTURES",
+    "OF_CHANNELS",
     "SAMPLED",
     "AENet",
     "AENetConfig",
     "AENetFast",
     "AENetFastConfig",
     "Architecture",
+    "CareUNet",
+    "CareUNetConfig",
     "ConditionalNAFNet",
     "Contract",
     "DepthEmbedding",

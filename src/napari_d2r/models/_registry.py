@@ -12,6 +12,7 @@ from torch import nn
 from napari_d2r.errors import InputError
 from napari_d2r.models.aenet import AENet, AENetConfig
 from napari_d2r.models.aenet_fast import AENetFast, AENetFastConfig
+from napari_d2r.models.care_unet import CareUNet, CareUNetConfig
 from napari_d2r.models.dgean import DGEAN, DGEANConfig
 from napari_d2r.models.lateral import LateralNet, LateralNetConfig
 from napari_d2r.models.midpoint import MidpointConfig, MidpointDenoiserConfig
@@ -40,6 +41,9 @@ SAMPLED: frozenset[Contract] = frozenset(
     {"denoiser", "unconditional", "masked-denoiser", "midpoint-denoiser"}
 )
 
+# Networks that may be made for several channels, and restore them together.
+OF_CHANNELS: frozenset[Contract] = frozenset({"masked", "masked-denoiser"})
+
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
@@ -52,6 +56,7 @@ class Architecture:
 
 ARCHITECTURES: Mapping[str, Architecture] = {
     "lateral": Architecture(LateralNet, LateralNetConfig, "rows"),
+    "care-unet": Architecture(CareUNet, CareUNetConfig, "rows"),
     "nafnet": Architecture(ConditionalNAFNet, NAFNetConfig, "denoiser"),
     "aenet": Architecture(AENet, AENetConfig, "sequence"),
     "aenet-fast": Architecture(AENetFast, AENetFastConfig, "sequence"),
