@@ -1,9 +1,9 @@
 """Filling gaps: predictors, and the sliding window that carries them over a volume."""
 
 from napari_d2r.inference._blocks import BlockPredictor
+from napari_d2r.inference._channels import OfOneSlab, SideBySide
 from napari_d2r.inference._compiled import compiled
 from napari_d2r.inference._ddnm import DDNMPredictor
-from napari_d2r.inference._channels import OfOneSlab, SideBySide
 from napari_d2r.inference._device import faster_types, synchronize
 from napari_d2r.inference._diffusion import DiffusionPredictor
 from napari_d2r.inference._eight_bits import (
@@ -65,8 +65,8 @@ __all__ = [
     "MidpointPredictor",
     "NoVariant",
     "NotServed",
-    "SequencePredictor",
     "OfOneSlab",
+    "SequencePredictor",
     "ShardPlan",
     "SideBySide",
     "begin_shard",
