@@ -109,6 +109,7 @@ def test_json_has_the_documented_keys_and_table_the_numbers(report) -> None:
         "version",
         "reference",
         "factor",
+        "degradation",
         "voxel_size_nm",
         "compared",
         "reference_shape",
