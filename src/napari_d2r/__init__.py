@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from napari_d2r.api import bench, benchmark, evaluate, fsc, gain, super_resolve, train
+    from napari_d2r.api import audit, bench, benchmark, evaluate, fsc, gain, super_resolve, train
     from napari_d2r.errors import D2RError, InputError
     from napari_d2r.io import open_volume
     from napari_d2r.jobs import SuperResolveJob, TrainJob, load_preset
@@ -23,6 +23,7 @@ _HOMES = {
     "TrainJob": "jobs",
     "Volume": "volumes",
     "VoxelSize": "volumes",
+    "audit": "api",
     "bench": "api",
     "benchmark": "api",
     "evaluate": "api",
@@ -42,6 +43,7 @@ __all__ = [
     "TrainJob",
     "Volume",
     "VoxelSize",
+    "audit",
     "bench",
     "benchmark",
     "evaluate",

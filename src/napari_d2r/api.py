@@ -23,6 +23,7 @@ from napari_d2r.jobs import (
     load_preset,
     load_suite,
 )
+from napari_d2r.stages.audit import AuditReport, audit_stream
 from napari_d2r.stages.bench import BenchReport, bench_stream
 from napari_d2r.stages.benchmark import BenchmarkReport, resolve_benchmark, run_benchmark
 from napari_d2r.stages.evaluate import EvaluationReport, evaluate_stream
@@ -131,11 +132,43 @@ def super_resolve(
 
 
 def evaluate(
-    result: Source, reference: Source, *, factor: float, on_event: OnEvent | None = None
+    result: Source,
+    reference: Source,
+    *,
+    factor: float,
+    controls: bool = False,
+    on_event: OnEvent | None = None,
 ) -> EvaluationReport:
-    """Compare a result with the isotropic truth of which every ``factor``-th slice was kept."""
-    events = evaluate_stream(as_volume(result), as_volume(reference), factor=factor)
+    """Compare a result with the isotropic truth of which every ``factor``-th slice was kept.
+
+    With ``controls``, beside all interpolations, by depth in the gap and with intervals.
+    """
+    events = evaluate_stream(
+        as_volume(result), as_volume(reference), factor=factor, controls=controls
+    )
     report: EvaluationReport = completed(events, on_event)
+    return report
+
+
+def audit(
+    isotropic: Source,
+    *,
+    drop: int = 8,
+    model: str | Path | None = None,
+    on_event: OnEvent | None = None,
+    cancel: CancelToken | None = None,
+) -> AuditReport:
+    """Drop slices of an isotropic stack, restore them with a model, and judge the result.
+
+    Without a model, the bundled one. `napari_d2r.figures.draw_audit` draws the page.
+    """
+    events = audit_stream(
+        as_volume(isotropic),
+        drop=drop,
+        model=None if model is None else Path(model),
+        cancel=cancel,
+    )
+    report: AuditReport = completed(events, on_event)
     return report
 
 

@@ -16,7 +16,9 @@ COMMANDS = (
     "train",
     "super-resolve",
     "evaluate",
+    "audit",
     "fsc",
+    "degrade",
     "models import",
     "benchmark",
 )

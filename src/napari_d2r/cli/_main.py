@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
+from napari_d2r.cli._audit import add_audit
 from napari_d2r.cli._bench import add_bench
 from napari_d2r.cli._benchmark import add_benchmark
 from napari_d2r.cli._degrade import add_degrade
@@ -95,6 +96,7 @@ def build_parser() -> argparse.ArgumentParser:
         add_super_resolve,
         add_evaluate,
         add_fsc,
+        add_audit,
         add_degrade,
         add_models,
         add_bench,

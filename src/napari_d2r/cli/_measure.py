@@ -34,6 +34,12 @@ def add_evaluate(add: AddParser) -> None:
     parser.add_argument(
         "--model", type=Path, help="without a reference: leave measured slices out, predict them"
     )
+    parser.add_argument(
+        "--controls",
+        action="store_true",
+        help="with a reference: all interpolations, by depth in the gap, intervals, noise ceiling, "
+        "scanning FRC, spectra",
+    )
     add_degradation(parser)
     _add_crop(parser)
     add_device(parser)
@@ -68,6 +74,8 @@ def run_evaluate(arguments: argparse.Namespace, cancel: CancelToken, reporter: R
     if arguments.reference is None:
         if arguments.degradation is not None:
             raise InputError("--degradation goes with a reference; a model knows its own.")
+        if arguments.controls:
+            raise InputError("--controls goes with a reference; to judge a model so, see audit.")
         return _gain(arguments, cancel, reporter)
     if arguments.crop is not None:
         raise InputError("--crop goes with --model; with a reference all that can be is compared.")
@@ -76,7 +84,11 @@ def run_evaluate(arguments: argparse.Namespace, cancel: CancelToken, reporter: R
     paths = (arguments.result, arguments.reference)
     result, reference = (open_stack(path, arguments) for path in paths)
     events = evaluate_stream(
-        result, reference, factor=arguments.factor, degradation=degradation_of(arguments)
+        result,
+        reference,
+        factor=arguments.factor,
+        controls=arguments.controls,
+        degradation=degradation_of(arguments),
     )
     outcome, report = drain(events, reporter, cancel)
     if outcome is not Outcome.COMPLETED:

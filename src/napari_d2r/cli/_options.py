@@ -111,24 +111,26 @@ def text_of(path: Path) -> str:
 def require_reports(arguments: argparse.Namespace) -> None:
     """Refuse a report that could not be written, before the work and not after it."""
     figure: Path | None = getattr(arguments, "figure", None)
+    figure_option: str = getattr(arguments, "figure_option", "--figure")
     if figure is not None and figure.suffix.lower() not in FIGURE_SUFFIXES:
         raise InputError(
-            f"--figure {figure} must end in {', '.join(FIGURE_SUFFIXES)}, which can be drawn."
+            f"{figure_option} {figure} must end in {', '.join(FIGURE_SUFFIXES)}, which can be "
+            "drawn."
         )
     if getattr(arguments, "events", False):
         if arguments.json == "-":
             raise InputError("--events takes all of stdout; give --json the name of a file.")
         if arguments.dry_run:
             raise InputError("A dry run has no events; leave out --events, or --dry-run.")
-    for option in ("json", "figure"):
-        target = getattr(arguments, option, None)
+    for name, option in (("json", "--json"), ("figure", figure_option)):
+        target = getattr(arguments, name, None)
         if target is None or target == "-":
             continue
         if Path(target).is_dir():
-            raise InputError(f"--{option} {target} is a folder; give the name of a file.")
+            raise InputError(f"{option} {target} is a folder; give the name of a file.")
         folder = Path(target).resolve().parent
         if not folder.is_dir():
-            raise InputError(f"--{option}: there is no folder {folder}; create it first.")
+            raise InputError(f"{option}: there is no folder {folder}; create it first.")
 
 
 def positive(text: str) -> float:

@@ -129,7 +129,7 @@ class EvaluationReport:
 
     def table(self) -> str:
         """Two aligned Markdown tables, grey values then resolution, and what they compare."""
-        has_scales = self.linear.planes[0].ms_ssim is not None
+        has_scales = any(plane.ms_ssim is not None for plane in self.linear.planes)
         scales = ["MS-SSIM XY", "XZ", "YZ"] if has_scales else []
         similarity = ["SSIM XY", "XZ", "YZ", *scales]
         grey = aligned_table(
@@ -139,7 +139,7 @@ class EvaluationReport:
                     scores.name,
                     *(_decibels(plane.psnr_db) for plane in scores.planes),
                     *(f"{plane.ssim:.3f}" for plane in scores.planes),
-                    *(f"{plane.ms_ssim:.3f}" for plane in scores.planes if has_scales),
+                    *(_similarity(plane.ms_ssim) for plane in scores.planes if has_scales),
                     f"{scores.num_exact}/{scores.num_measured}",
                     f"{scores.axial_shift:+.3f}",
                 ]
@@ -194,6 +194,10 @@ def _volume_object(scores: VolumeScores) -> dict[str, object]:
         "num_measured_exact": scores.num_exact,
         "fsc": curves_object(scores.curves),
     }
+
+
+def _similarity(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _decibels(value: float) -> str:
