@@ -18,7 +18,7 @@ from napari_d2r.cli._options import (
 from napari_d2r.cli._progress import Reporter
 from napari_d2r.cli._results import drain, write_json
 from napari_d2r.jobs import CancelToken, Engine, Outcome, SuperResolveJob
-from napari_d2r.volumes import Interpolation
+from napari_d2r.volumes import DegradationKind, Interpolation
 
 _BASELINES = get_args(Interpolation)
 
@@ -34,6 +34,11 @@ def add_super_resolve(add: AddParser) -> None:
         f"bundled/prior, bundled/student, or {', '.join(_BASELINES)} to interpolate",
     )
     parser.add_argument("--factor", type=float, help="axial factor R; default: isotropic voxels")
+    parser.add_argument(
+        "--degradation",
+        choices=get_args(DegradationKind),
+        help="for interpolation, how slices were measured (default: slice); a model knows",
+    )
     parser.add_argument(
         "--keep-measured", action="store_true", help="round R so that every measured slice is kept"
     )
@@ -75,7 +80,7 @@ def add_super_resolve(add: AddParser) -> None:
     parser.add_argument(
         "--max-memory", type=positive, dest="max_memory_gb", metavar="GB", help="most to use"
     )
-    add_reading(parser)
+    add_reading(parser, all_channels=True)
     add_running(parser)
     parser.set_defaults(run=run_super_resolve_command, if_memory_ends="pass a smaller --shard")
 
@@ -86,7 +91,7 @@ def run_super_resolve_command(
     """Super-resolve, or print the plan."""
     from napari_d2r.stages.super_resolve import beside, resolve_super_resolve, run_super_resolve
 
-    fields = given(arguments, "factor", "engine", "shard", "max_memory_gb") | {
+    fields = given(arguments, "factor", "degradation", "engine", "shard", "max_memory_gb") | {
         "keep_measured": arguments.keep_measured,
         "uncertainty": arguments.uncertainty,
         "fall_back": arguments.fall_back,

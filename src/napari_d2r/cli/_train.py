@@ -47,7 +47,7 @@ def add_train(add: AddParser) -> None:
     )
     parser.add_argument("--factor", type=float, help="axial factor R; default: isotropic voxels")
     add_degradation(parser)
-    add_reading(parser)
+    add_reading(parser, all_channels=True)
     add_running(parser)
     parser.set_defaults(
         run=run_train_command,

@@ -49,7 +49,7 @@ def fill_in_parts(
     MemoryError, RuntimeError
         The original one, where not even parts of 32 pixels fit.
     """
-    z, y, x = box.shape
+    _, y, x = box.shape
     if edge is None or max(y, x) <= edge:
         try:
             return fill(box), edge
@@ -65,9 +65,9 @@ def fill_in_parts(
         arrived, edge = fill_in_parts(fill, part, edge)
         found = arrived()  # before the next is begun, since memory is short
         if whole is None:
-            whole = np.empty((z, y, x), found.dtype)
+            whole = np.empty((*found.shape[:-2], y, x), found.dtype)
         top, left = (a - b for a, b in zip(part.start[1:], box.start[1:], strict=True))
-        whole[:, top : top + part.shape[1], left : left + part.shape[2]] = found
+        whole[..., top : top + part.shape[1], left : left + part.shape[2]] = found
     assert whole is not None
     return partial(np.asarray, whole), edge
 

@@ -22,9 +22,7 @@ _TRAVELS = {
 }
 
 
-def to_stored(
-    values: Tensor, intensity: IntensityRange | ChannelRanges, dtype: np.dtype[Any]
-) -> Tensor:
+def to_stored(values: Tensor, intensity: IntensityRange, dtype: np.dtype[Any]) -> Tensor:
     """Unit intensity to grey values, bit for bit as `IntensityRange.from_unit` rounds and clips.
 
     In the type that travels; `as_stored` makes the array of it. Channels are the first axis.

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from napari_d2r.errors import NotFiniteError
 from napari_d2r.inference._predictors import AxialPredictor, GapRequest, Halo, log2_of
 from napari_d2r.inference._rounding import as_stored, to_stored
 from napari_d2r.inference._transfer import to_device, to_host
@@ -53,7 +54,7 @@ def fill_shard(
     *,
     half_widths: bool = False,
 ) -> NDArray[Any]:
-    """The output voxels of ``box``, in the volume's dtype.
+    """The output voxels of ``box``, in the volume's dtype; after its channels, if it has any.
 
     Measured slices are copied as stored, unless the grid says that they are blurred.
     Everything else is predicted from the slices of the gaps that the box touches, with the
@@ -68,6 +69,8 @@ def fill_shard(
     ------
     InputError
         When the slices hold NaN or infinite voxels.
+    NotFiniteError
+        When what was predicted does.
     Interrupted
         When ``cancel`` is set.
     """
@@ -95,12 +98,13 @@ def begin_shard(
     """
     positions = grid.positions(box.start[0], box.stop[0])
     measured = grid.is_copied(positions)
-    output = np.zeros(box.shape, volume.dtype)
+    channels = () if volume.num_channels is None else (volume.num_channels,)
+    output = np.zeros((*channels, *box.shape), volume.dtype)
     if not half_widths:
         for m in np.flatnonzero(measured):
             y, x = box.lateral
             j = int(positions[m])
-            output[m] = volume.read(slice(j, j + 1), y, x)[0]
+            output[..., m, :, :] = volume.read(slice(j, j + 1), y, x)[..., 0, :, :]
     if measured.all():
         return lambda: output
 
@@ -124,12 +128,20 @@ def begin_shard(
         slice(want.start - have.start, want.stop - have.start)
         for want, have in zip(box.lateral, tile, strict=True)
     )
-    wanted = filled[..., inner[0], inner[1]][places[0], places[1]]
+    at = (slice(None),) * len(channels) + (places[0], places[1])
+    wanted = filled[..., inner[0], inner[1]][at]
+    is_finite = to_host(torch.isfinite(wanted).all())
     grey = IntensityRange(0.0, intensity.span) if half_widths else intensity
     arrived = to_host(to_stored(wanted, grey, volume.dtype))
 
     def finish() -> NDArray[Any]:
-        output[~measured] = as_stored(arrived(), volume.dtype)
+        if not is_finite():
+            raise NotFiniteError(
+                f"The network computed values that are not numbers between slices {first} and "
+                f"{last + 1} of {volume.name}; repeat with --engine torch, and if that fails too, "
+                "train the model again."
+            )
+        output[..., ~measured, :, :] = as_stored(arrived(), volume.dtype)
         return output
 
     return finish

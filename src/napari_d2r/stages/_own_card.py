@@ -31,7 +31,7 @@ def with_facts(card: ModelCard, plan: TrainPlan) -> ModelCard:
             "data": (data,),
             "evaluation": tuple(_row(card, name, plan) for name in card.scores),
             "compute": ComputeCard.of(plan.device),
-            "domain": describe_domain([learned]),
+            "domain": describe_domain([learned]) if learned.num_channels is None else None,
         }
     )
 

@@ -20,6 +20,7 @@ from napari_d2r.errors import InputError
 from napari_d2r.inference import (
     AxialPredictor,
     InterpolationPredictor,
+    OfOneSlab,
     ShardPlan,
     choose_shard,
     fastest_shard,
@@ -29,6 +30,7 @@ from napari_d2r.inference import (
 from napari_d2r.inspection import Finding
 from napari_d2r.io import check_room, interrupted_shard, ome_zarr_num_bytes
 from napari_d2r.jobs import SuperResolveJob
+from napari_d2r.models import OF_CHANNELS, architecture_named
 from napari_d2r.stages._device import resolve_device
 from napari_d2r.stages._engine import TORCH, resolve_engine
 from napari_d2r.stages._uncertainty import beside, uncertainty_card
@@ -94,6 +96,7 @@ class SuperResolvePlan:
         num_bytes = ome_zarr_num_bytes(self.output_shape, self.volume.dtype)
         if is_tiff(self.output):
             num_bytes += math.prod(self.output_shape) * self.volume.dtype.itemsize
+        num_bytes *= self.volume.num_channels or 1
         return num_bytes * (1 if self.uncertainty is None else 2)
 
     @property
@@ -140,7 +143,6 @@ def resolve_super_resolve(
         exists or cannot hold the result, a model that is missing or damaged, a memory limit
         that cannot be kept.
     """
-    volume.require_single_channel()
     volume.require_slices()
     warnings = []
     factor = resolve_factor(volume.voxel_size, job.factor)
@@ -154,6 +156,7 @@ def resolve_super_resolve(
         factor = rounded
     device = resolve_device(job.device)
     model, predictor = _method(job, device)
+    _check_channels(job, volume, model, output)
     how = _degradation(job, model)
     grid = how.grid(volume.shape[0], factor)
     if model is None:  # an interpolation restores nothing
@@ -177,17 +180,17 @@ def resolve_super_resolve(
     intensity = IntensityRange.of(volume)
     fit: tuple[Finding, ...] = ()
     engine = TORCH
-    if model is not None:
+    if model is not None and volume.num_channels is None:
         predictor, engine, notes = resolve_engine(
             job.engine, model, predictor, volume, intensity, gap, compiles=job.compile
         )
         warnings += notes
         fit = compare_with_card(volume, model.card, gap, intensity)
         warnings += [str(one) for one in fit if one.severity == "warning"]
-        if model.card.sampler is not None:
-            warnings.append(
-                "The result is a diffusion sample: sharp, but one of many that fit the slices."
-            )
+    if model is not None and model.card.sampler is not None:
+        warnings.append(
+            "The result is a diffusion sample: sharp, but one of many that fit the slices."
+        )
     uncertainty = uncertainty_card(job, model) if job.uncertainty else None
     _check_output(output, overwrite)
     if uncertainty is not None and not resume:
@@ -195,10 +198,13 @@ def resolve_super_resolve(
     begun = interrupted_shard(_store_of(output)) if resume else None
     fixed = begun or (None if job.shard is None else (job.shard,) * 3)
     shape, most = (grid.num_output, *volume.shape[1:]), _most_computed(job, volume)
-    rate = _rate(model, predictor, gap, device, engine)
+    timed = predictor
+    if volume.num_channels is not None:
+        timed = OfOneSlab(predictor, volume.num_channels)
+    rate = _rate(model, timed, gap, device, engine)
     shard = choose_shard(shape, factor, predictor.halo, rate, job.shard_seconds, fixed, most)
     if fixed is None and device.type != "cpu":
-        shard = fastest_shard(predictor, shape, factor, gap, device, rate, most) or shard
+        shard = fastest_shard(timed, shape, factor, gap, device, rate, most) or shard
     plan = SuperResolvePlan(
         job,
         volume,
@@ -219,6 +225,30 @@ def resolve_super_resolve(
     if begun is None:  # an interrupted run has most of its room already
         check_room(output, plan.num_bytes)
     return plan
+
+
+def _check_channels(
+    job: SuperResolveJob, volume: Volume, model: Model | None, output: Path
+) -> None:
+    """Refuse channels, unless the model restores as many together."""
+    made_for = 1
+    if model is not None and architecture_named(model.card.architecture).contract in OF_CHANNELS:
+        made_for = int(model.card.options["in_channels"])
+    if made_for == 1:
+        volume.require_single_channel()
+        return
+    if made_for != volume.num_channels:
+        raise InputError(
+            f"This model restores {made_for} channels together; {volume.name} has "
+            f"{volume.num_channels or 1}."
+        )
+    if job.uncertainty:
+        raise InputError("Half-widths of several channels cannot be told; leave uncertainty out.")
+    if is_tiff(output):
+        raise InputError(
+            f"{output.name} would hold several channels, which are written as OME-Zarr only; give "
+            "a name that ends in .ome.zarr."
+        )
 
 
 def _method(job: SuperResolveJob, device: torch.device) -> tuple[Model | None, AxialPredictor]:
@@ -266,7 +296,8 @@ def _rate(
 
 def _bytes_per_voxel(job: SuperResolveJob, volume: Volume) -> int:
     """Of a shard in the making: prediction (and two opinions), selection, encoding."""
-    return (6 if job.uncertainty else 3) * 4 + 3 * volume.dtype.itemsize
+    of_one_channel = (6 if job.uncertainty else 3) * 4 + 3 * volume.dtype.itemsize
+    return of_one_channel * (volume.num_channels or 1)
 
 
 def _most_computed(job: SuperResolveJob, volume: Volume) -> float:

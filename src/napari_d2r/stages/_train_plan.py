@@ -13,7 +13,13 @@ import torch
 from napari_d2r.checkpoints import load_card, load_index, model_folder
 from napari_d2r.errors import InputError
 from napari_d2r.jobs import LossSettings, NetworkSettings, PriorSettings, StudentSettings, TrainJob
-from napari_d2r.models import ARCHITECTURES, Contract, architecture_named, build_network
+from napari_d2r.models import (
+    ARCHITECTURES,
+    OF_CHANNELS,
+    Contract,
+    architecture_named,
+    build_network,
+)
 from napari_d2r.stages._device import resolve_device
 from napari_d2r.stages._reference import open_reference
 from napari_d2r.training import (
@@ -76,7 +82,6 @@ def resolve_train(
         For channels, too few slices, no anisotropy, pixels that are not square, or a
         folder that is taken; for a reference that is not isotropic, or of other pixels.
     """
-    volume.require_single_channel()
     volume.require_slices()
     factor = resolve_factor(volume.voxel_size, job.factor)
     if not volume.voxel_size.has_square_pixels:
@@ -101,8 +106,14 @@ def resolve_train(
     if job.reference is not None:
         if job.student is None:
             raise InputError("A reference teaches stage III; this job has none.")
+        if not job.degradation.value.is_sampling:
+            raise InputError(
+                "A reference teaches networks of point samples only; leave out the degradation, "
+                "or the reference."
+            )
         job = job.model_copy(update={"prior": None})
     job, learned = _with_learned_networks(job)
+    job = _of_channels(job, volume)
     if job.prior is None and job.student is None:
         raise InputError("There is nothing to train: prior and student are both switched off.")
     job = _made_for(gap, job)
@@ -167,6 +178,23 @@ def _with_learned_networks(job: TrainJob) -> tuple[TrainJob, dict[str, Path]]:
 def unwritable(folder: Path) -> str:
     """What is said of a folder that cannot take a model."""
     return f"{folder} cannot be written; choose another folder for the model."
+
+
+def _of_channels(job: TrainJob, volume: Volume) -> TrainJob:
+    """A job whose network restores the channels of the volume together; few can."""
+    prior, count = job.prior, volume.num_channels or 1
+    if prior is None or job.student or contract_of(prior.network) not in OF_CHANNELS:
+        volume.require_single_channel()
+        return job
+    wanted = {"in_channels": count, "out_channels": count}
+    options = wanted | prior.network.options
+    if not wanted.items() <= options.items():
+        raise InputError(
+            f"The network is made for {options['in_channels']} channels and {volume.name} has "
+            f"{count}; leave the network's options in_channels and out_channels out."
+        )
+    network = prior.network.model_copy(update={"options": options})
+    return job.model_copy(update={"prior": prior.model_copy(update={"network": network})})
 
 
 def _made_for(gap: float, job: TrainJob) -> TrainJob:

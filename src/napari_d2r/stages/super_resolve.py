@@ -111,6 +111,7 @@ def run_super_resolve(
         shard=plan.shard.shape,
         chunk=CHUNK,
         origin=(origin[0] + plan.grid.offset * plan.voxel_size.z, *origin[1:]),
+        num_channels=plan.volume.num_channels,
         resume=resume,
         overwrite=overwrite,
     )
@@ -136,7 +137,7 @@ def _run(
     for warning in plan.warnings:
         yield Warned(warning)
     damaged: tuple[int, ...] = ()
-    if plan.job.fall_back and plan.model is not None:
+    if plan.job.fall_back and plan.model is not None and plan.volume.num_channels is None:
         damaged = yield from find_damage(plan.volume, cancel)
         if damaged:
             yield Warned(told_damage(damaged))

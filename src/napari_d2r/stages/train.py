@@ -39,6 +39,8 @@ from napari_d2r.inference import (
     Feeding,
     InterpolationPredictor,
     Interrupted,
+    OfOneSlab,
+    SideBySide,
     leave_one_out,
     measure_halo,
     measured_again,
@@ -265,7 +267,10 @@ class _Training:
         halo = HaloCard(slices=predictor.halo.slices, lateral=predictor.halo.lateral)
         is_sampled = contract_of(settings.network) in SAMPLED
         if not is_sampled:  # sampling over and over would take too long
-            slices, lateral = measure_halo(predictor, self.stack, self.plan.gap, cancel=self.cancel)
+            grey, looked_at = predictor, self.stack
+            if self.stack.ndim == 4:
+                grey, looked_at = OfOneSlab(predictor, len(self.stack)), self.stack[0]
+            slices, lateral = measure_halo(grey, looked_at, self.plan.gap, cancel=self.cancel)
             halo = HaloCard(slices=slices, lateral=lateral)
             predictor = self._predictor(network, settings, halo)
         self.predictors[role] = predictor
@@ -361,9 +366,13 @@ class _Training:
 
     def _gain(self, predictor: AxialPredictor, edge: int) -> GainOverLinear:
         """Leave-one-out on the centre of the stack."""
-        box = centred_box(self.stack.shape, (64, edge, edge))
+        z, y, x = centred_box(self.stack.shape[-3:], (64, edge, edge))
+        part = self.stack[..., z, y, x]
+        if part.ndim == 4:
+            predictor = SideBySide(predictor, len(part))
+            part = part.transpose(0, 1).flatten(1, 2)
         judged = measured_again(predictor, self.degradation, self.plan.gap)
-        return leave_one_out(judged, self.stack[box], self.plan.gap, self.cancel)
+        return leave_one_out(judged, part, self.plan.gap, self.cancel)
 
 
 def _identity(plan: TrainPlan, stored: NDArray[np.generic]) -> str:

@@ -12,12 +12,7 @@ from napari_d2r.volumes._axial import (
 )
 from napari_d2r.volumes._crop import crop
 from napari_d2r.volumes._degradation import Degradation, DegradationKind, weighted_mean
-from napari_d2r.volumes._intensity import (
-    ChannelRanges,
-    IntensityRange,
-    intensity_of,
-    require_finite,
-)
+from napari_d2r.volumes._intensity import ChannelRanges, IntensityRange, require_finite
 from napari_d2r.volumes._volume import (
     MIN_SLICES,
     SUPPORTED_DTYPES,
@@ -43,7 +38,6 @@ __all__ = [
     "VoxelSize",
     "centred_box",
     "crop",
-    "intensity_of",
     "interpolate_axial",
     "require_finite",
     "resolve_factor",

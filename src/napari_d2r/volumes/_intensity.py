@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,19 +39,25 @@ class IntensityRange:
 
     @classmethod
     def of(cls, volume: Volume, max_slices: int = 16) -> IntensityRange:
-        """Percentiles 0.1 and 99.9 of slices sampled evenly along Z.
+        """Percentiles 0.1 and 99.9 of slices sampled evenly along Z; of each channel by itself.
 
         Raises
         ------
         InputError
             If the sample is constant or holds NaN or infinite values.
         """
-        return _range_of(_sampled(volume, max_slices), volume.name)
+        sample = _sampled(volume, max_slices)
+        if volume.num_channels is None:
+            return _range_of(sample, volume.name)
+        names = (f"Channel {number} of {volume.name}" for number in range(volume.num_channels))
+        found = zip(sample.swapaxes(0, 1), names, strict=True)
+        ranges = tuple(_range_of(one, name) for one, name in found)
+        return ChannelRanges(min(r.low for r in ranges), max(r.high for r in ranges), ranges)
 
 
 @dataclass(frozen=True, slots=True)
-class ChannelRanges:
-    """The same for a volume with channels: one range each."""
+class ChannelRanges(IntensityRange):
+    """Of a volume with channels: a range for each, and one that holds them all."""
 
     ranges: tuple[IntensityRange, ...]
 
@@ -59,18 +65,10 @@ class ChannelRanges:
         """Stored values (C, ...) to float32, each channel by its own range."""
         return np.stack([one.to_unit(v) for one, v in zip(self.ranges, values, strict=True)])
 
-    @classmethod
-    def of(cls, volume: Volume, max_slices: int = 16) -> Self:
-        """As `IntensityRange.of`, channel by channel."""
-        sample = _sampled(volume, max_slices)
-        names = (f"Channel {number} of {volume.name}" for number in range(sample.shape[1]))
-        found = zip(sample.swapaxes(0, 1), names, strict=True)
-        return cls(tuple(_range_of(one, name) for one, name in found))
-
-
-def intensity_of(volume: Volume) -> IntensityRange | ChannelRanges:
-    """The range of a grey volume, or those of all its channels."""
-    return IntensityRange.of(volume) if volume.num_channels is None else ChannelRanges.of(volume)
+    def from_unit(self, values: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """The inverse of `to_unit`."""
+        both = zip(self.ranges, values, strict=True)
+        return np.stack([one.from_unit(v, dtype) for one, v in both])
 
 
 def _sampled(volume: Volume, max_slices: int) -> NDArray[np.float64]:
