@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from napari_d2r.io import open_volume
     from napari_d2r.jobs import SuperResolveJob, TrainJob, load_preset
     from napari_d2r.samples import phantom_sample
-    from napari_d2r.volumes import Volume, VoxelSize
+    from napari_d2r.volumes import Degradation, Volume, VoxelSize
 
 _HOMES = {
     "D2RError": "errors",
+    "Degradation": "volumes",
     "InputError": "errors",
     "SuperResolveJob": "jobs",
     "TrainJob": "jobs",
@@ -38,6 +39,7 @@ _HOMES = {
 
 __all__ = [
     "D2RError",
+    "Degradation",
     "InputError",
     "SuperResolveJob",
     "TrainJob",

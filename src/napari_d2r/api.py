@@ -35,7 +35,7 @@ from napari_d2r.stages.super_resolve import (
     run_super_resolve,
 )
 from napari_d2r.stages.train import TrainedModels, resolve_train, run_train
-from napari_d2r.volumes import Volume
+from napari_d2r.volumes import Degradation, Volume
 
 Source = str | Path | Volume
 OnEvent = Callable[[Event], None]
@@ -137,14 +137,20 @@ def evaluate(
     *,
     factor: float,
     controls: bool = False,
+    degradation: Degradation | None = None,
     on_event: OnEvent | None = None,
 ) -> EvaluationReport:
     """Compare a result with the isotropic truth of which every ``factor``-th slice was kept.
 
-    With ``controls``, beside all interpolations, by depth in the gap and with intervals.
+    With ``controls``, beside all interpolations, by depth in the gap and with intervals. With a
+    ``degradation``, such as ``Degradation("gaussian", sigma=4)``, slices were blurred instead.
     """
     events = evaluate_stream(
-        as_volume(result), as_volume(reference), factor=factor, controls=controls
+        as_volume(result),
+        as_volume(reference),
+        factor=factor,
+        controls=controls,
+        degradation=degradation,
     )
     report: EvaluationReport = completed(events, on_event)
     return report

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from napari_d2r.cli._options import (
     open_stack,
 )
 from napari_d2r.cli._progress import Reporter
+from napari_d2r.cli._results import write_json
 from napari_d2r.errors import InputError
 from napari_d2r.jobs import CancelToken, Outcome
 from napari_d2r.volumes import VoxelSize, weighted_mean
@@ -31,6 +33,7 @@ def add_degrade(add: AddParser) -> None:
     parser.add_argument("--factor", type=int, required=True, help="slices that one replaces")
     add_degradation(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace what is there")
+    parser.add_argument("--json", metavar="FILE", help="write what was made as JSON; - for stdout")
     add_reading(parser)
     parser.set_defaults(run=run_degrade)
 
@@ -53,13 +56,16 @@ def run_degrade(arguments: argparse.Namespace, cancel: CancelToken, reporter: Re
             yield weighted_mean(volume.read(part), weights)
 
     size = volume.voxel_size
+    size, shape = VoxelSize(size.z * factor, size.y, size.x), (len(windows), *volume.shape[1:])
     save_tiff(
         arguments.output,
         slices(),
-        shape=(len(windows), *volume.shape[1:]),
+        shape=shape,
         dtype=volume.dtype,
-        voxel_size=VoxelSize(size.z * factor, size.y, size.x),
+        voxel_size=size,
         overwrite=arguments.overwrite,
     )
     reporter.print([f"{arguments.output}: {len(windows)} slices, {how}, one in {factor}"])
+    made = {"output": str(arguments.output), "shape": list(shape), "voxel_size_nm": list(size)}
+    write_json(arguments.json, made | {"degradation": asdict(how)})
     return Outcome.COMPLETED
