@@ -25,6 +25,7 @@ class Feeding:
     """What a predictor may want to know beside its network; defaults as in a model card."""
 
     halo: HaloCard | None = None
+    gap: float = 2.0  # narrower ones see less than the network reaches, where no halo is given
     prediction: Literal["x0", "noise"] = "x0"
     sampler: SamplerSettings = field(default_factory=SamplerSettings)
     seed: int = 0
@@ -42,9 +43,9 @@ PREDICTORS: Mapping[Contract, Callable[[Any, Feeding], AxialPredictor]] = {
     "unconditional": lambda network, how: DDNMPredictor(
         network, how.sampler, how.degradation, how.seed, how.halo
     ),
-    "masked": lambda network, how: MaskedPredictor(network, how.seed, how.halo),
+    "masked": lambda network, how: MaskedPredictor(network, how.seed, how.halo, how.gap),
     "masked-denoiser": lambda network, how: MaskedDiffusionPredictor(
-        network, how.sampler, how.seed, how.halo
+        network, how.sampler, how.seed, how.halo, how.gap
     ),
     "midpoint": lambda network, how: MidpointPredictor(network, how.halo),
     "midpoint-denoiser": lambda network, how: MidpointDiffusionPredictor(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 
@@ -38,10 +39,12 @@ class MaskedPredictor:
 
     samples, blur, shared_noise = 1, 0.0, True
 
-    def __init__(self, network: nn.Module, seed: int = 0, halo: HaloCard | None = None) -> None:
+    def __init__(
+        self, network: nn.Module, seed: int = 0, halo: HaloCard | None = None, gap: float = 2.0
+    ) -> None:
         self.network, self.seed = network.eval(), seed
         reach, stride = int(network.halo), int(network.stride)  # type: ignore[arg-type]
-        slices, lateral = (halo.slices, halo.lateral) if halo else (-(-reach // 2), reach)
+        slices, lateral = (halo.slices, halo.lateral) if halo else (math.ceil(reach / gap), reach)
         self.halo = Halo(slices, lateral, stride, slice_stride=stride)
 
     @torch.inference_mode()
@@ -123,8 +126,9 @@ class MaskedDiffusionPredictor(MaskedPredictor):
         sampler: SamplerSettings,
         seed: int = 0,
         halo: HaloCard | None = None,
+        gap: float = 2.0,
     ) -> None:
-        super().__init__(network, seed, halo)
+        super().__init__(network, seed, halo, gap)
         self.schedule = PreservingSchedule()
         self.times = decoding_times(self.schedule, sampler.steps)
         self.eta, self.samples = sampler.eta, sampler.samples

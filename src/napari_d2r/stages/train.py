@@ -305,6 +305,7 @@ class _Training:
     ) -> AxialPredictor:
         how = Feeding(
             halo=halo,
+            gap=self.plan.gap,
             prediction=settings.prediction if isinstance(settings, PriorSettings) else "x0",
             sampler=self.job.targets.sampler,
             seed=self.job.seed,
