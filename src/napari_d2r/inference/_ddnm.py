@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import torch
@@ -45,6 +46,7 @@ class DDNMPredictor:
         degradation: Degradation | None = None,
         seed: int = 0,
         halo: HaloCard | None = None,
+        gap: float = 2.0,
     ) -> None:
         self.network, self.sampler, self.seed = network.eval(), sampler, seed
         self.degradation = degradation or Degradation()
@@ -56,7 +58,7 @@ class DDNMPredictor:
             fall=falling_times(how.level, sampler.steps),
         )
         reach, stride = int(network.halo), int(network.stride)  # type: ignore[arg-type]
-        slices, lateral = (halo.slices, halo.lateral) if halo else (-(-reach // 2), reach)
+        slices, lateral = (halo.slices, halo.lateral) if halo else (math.ceil(reach / gap), reach)
         self.halo = Halo(slices, lateral, stride, slice_stride=stride)
 
     @torch.inference_mode()
