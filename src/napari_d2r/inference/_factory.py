@@ -41,7 +41,7 @@ PREDICTORS: Mapping[Contract, Callable[[Any, Feeding], AxialPredictor]] = {
         network, how.sampler, how.prediction, how.seed, how.halo
     ),
     "unconditional": lambda network, how: DDNMPredictor(
-        network, how.sampler, how.degradation, how.seed, how.halo
+        network, how.sampler, how.degradation, how.seed, how.halo, how.gap
     ),
     "masked": lambda network, how: MaskedPredictor(network, how.seed, how.halo, how.gap),
     "masked-denoiser": lambda network, how: MaskedDiffusionPredictor(
