@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_d2r.checkpoints import load_card
+from napari_d2r.checkpoints import load_card, render_card
 from napari_d2r.errors import InputError
 from napari_d2r.io import open_volume
 from napari_d2r.jobs import Finished, SuperResolveJob, TrainJob
@@ -51,6 +51,7 @@ def test_a_model_knows_what_it_restores(
     card = load_card(blurred_model / role)[0]
     assert card.degradation.value == Degradation("gaussian", 1.5)
     assert card.options["restores_measured"] is True
+    assert "which are blurred along Z, sigma 1.5" in render_card(card)
     stack = measured(phantom[1], Degradation("gaussian", 1.5))
     job = SuperResolveJob(model=blurred_model / role, device="cpu", engine="torch")
     output = tmp_path / "out.ome.zarr"

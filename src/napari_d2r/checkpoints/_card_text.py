@@ -61,7 +61,7 @@ isotropic ground truth.
 
 ## Task Details
 
-- **Task type:** axial super-resolution: slices between measured ones, which come back unchanged
+- **Task type:** axial super-resolution: slices between measured ones, {measured}
 - **Input modality:** a stack (Z, Y, X) of grey values, 8- or 16-bit integers or floats
 - **Imaging technique:** {instruments}
 - **Species:** {species}
@@ -192,6 +192,11 @@ def _words(card: ModelCard) -> dict[str, str]:
         "tissues": tissues,
         "voxel_size": _times(card.voxel_size_nm) + " nm",
         "gaps": gaps,
+        "measured": (
+            "which come back unchanged"
+            if card.degradation.value.is_sampling
+            else f"which are {card.degradation.value} and are restored too"
+        ),
         "domain": _bullets(_domain(card)),
         "limitations": _bullets((*card.uses.limitations, *_LIMITS)),
         "data": _data(card),
