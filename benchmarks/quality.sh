@@ -11,7 +11,7 @@ for volume; do
     name=$(basename "$volume")
     mkdir -p "$out/$name"
     truth=$data/$volume.tif
-    python "$here/drop_slices.py" "$truth" "$out/$name/stack.tif" 8
+    napari-d2r degrade "$truth" "$out/$name/stack.tif" --factor 8 --overwrite
     napari-d2r train "$out/$name/stack.tif" "$out/$name/model" --preset quick --factor 8 \
         --max-minutes "$minutes" --overwrite --json "$out/$name/train.json"
     for model in prior student; do

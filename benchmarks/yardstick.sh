@@ -15,7 +15,7 @@ for learned in 1 2; do
         python "$here/../scripts/train_bundled.py" "$data" "$model" \
             --samples $learned --steps "$steps" --roles student
     fi
-    python "$here/drop_slices.py" "$truth" "$out/stack$other.tif" 8
+    napari-d2r degrade "$truth" "$out/stack$other.tif" --factor 8 --overwrite
     napari-d2r super-resolve "$out/stack$other.tif" "$out/result$other.ome.zarr" \
         --model "$model" --overwrite
     napari-d2r evaluate "$out/result$other.ome.zarr" "$truth" --factor 8 \

@@ -151,6 +151,13 @@ def test_a_growing_layer_shows_new_blocks_and_tells_of_its_removal(
     assert not feed.is_shown
 
 
+def test_a_result_that_begins_between_slices_lies_where_it_belongs(add_stack: Any) -> None:
+    source = add_stack()
+    plain, later = placement(source, 4), placement(source, 4, offset=0.5)
+    step = source.scale[0] / 4
+    np.testing.assert_allclose(later["translate"] - plain["translate"], (step / 2, 0, 0))
+
+
 def test_growing_array_reads_what_was_taken_and_large_ones_the_store(tmp_path: Any) -> None:
     import zarr
 

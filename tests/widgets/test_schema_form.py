@@ -57,6 +57,8 @@ def test_controls_carry_titles_ranges_and_choices_of_the_schema(form: SchemaForm
     solver = form.findChild(QComboBox, "targets.sampler.solver")
     assert [solver.itemText(i) for i in range(solver.count())][-1] == "dpm++"
     assert form.findChild(QGroupBox, "student").title() == "Stage III"
+    kind = form.findChild(QComboBox, "degradation.kind")
+    assert [kind.itemText(k) for k in range(kind.count())] == ["slice", "block", "gaussian"]
     assert form.findChild(QWidget, "factor") is None
     named = [w for w in form.findChildren(QWidget) if w.focusPolicy() & Qt.FocusPolicy.TabFocus]
     visible = [w for w in named if w.objectName() and not w.objectName().startswith("qt_")]
