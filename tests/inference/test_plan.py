@@ -133,7 +133,7 @@ def test_a_real_predictor_has_a_rate():
 
 
 class Accelerator:
-    """A clock that every prediction moves on; too many voxels at once become slow, then do not fit."""
+    """A clock that predictions move on; too many voxels at once become slow, then do not fit."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, most: int = 8_000_000) -> None:
         self.now, self.halo, self.most, self.seen = 0.0, HALO, most, []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,16 +11,25 @@ import pytest
 import torch
 
 from napari_d2r.cli import main
-from napari_d2r.inference import AxialPredictor, InterpolationPredictor, SequencePredictor
-from napari_d2r.jobs import CancelToken, Finished, Outcome, Progress
+from napari_d2r.inference import (
+    AxialPredictor,
+    InterpolationPredictor,
+    NoVariant,
+    SequencePredictor,
+)
+from napari_d2r.io import open_volume
+from napari_d2r.jobs import CancelToken, Finished, Outcome, Progress, SuperResolveJob
 from napari_d2r.models import AENet, AENetConfig, build_network
-from napari_d2r.stages import bench
+from napari_d2r.stages import _bench_run, _bench_training, bench
+from napari_d2r.stages._bench_training import Roofline, memory_rate
 from napari_d2r.stages.bench import OnePass, flops_per_voxel, matmul_rates, voxels_per_second
+from napari_d2r.stages.super_resolve import resolve_super_resolve, run_super_resolve
+from napari_d2r.volumes import Volume
 
 CPU = torch.device("cpu")
 KEYS = {
     "device", "threads", "torch", "matmul_flops_per_s", "networks", "baseline", "shared_encoder",
-    "super_resolve",
+    "training", "super_resolve",
 }  # fmt: skip
 
 
@@ -108,6 +118,11 @@ def small_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "AENet", lambda config: tiny_aenet(config.depth_in))
     monkeypatch.setattr(bench, "_LARGEST_EDGE", 32)
     monkeypatch.setattr(bench, "CHUNK", 16)
+    monkeypatch.setattr(_bench_run, "CHUNK", 16)
+    monkeypatch.setattr(
+        _bench_training, "build_network", lambda name, _: build_network(name, toys[name])
+    )
+    monkeypatch.setattr(bench, "memory_rate", lambda device: memory_rate(device, 1))
 
 
 @pytest.mark.usefixtures("small_networks")
@@ -130,7 +145,13 @@ def test_the_command_reports_every_network_in_words_and_as_plain_values(
     assert values["shared_encoder"]["difference_grey"] < 0.1
     assert values["super_resolve"]["shape"] == [65, 64, 64]
     assert values["super_resolve"]["halo_factor"] > 1
-    assert values["super_resolve"]["writer_share"] > 0
+    run = values["super_resolve"]
+    assert run["writer_share"] > 0
+    assert run["device_s"] > 0
+    assert 0 < run["store_s"] < run["seconds"]
+    step = values["training"]
+    assert 0 < step["share_of_matmul"] < 1
+    assert 0 < step["share_that_memory_allows"] < 1
 
 
 @pytest.mark.usefixtures("small_networks")
@@ -141,3 +162,47 @@ def test_it_stops_between_measurements() -> None:
             cancel.cancel()
     assert isinstance(event, Finished)
     assert event.outcome is Outcome.CANCELLED
+
+
+def test_the_least_time_of_a_call_is_that_of_its_operations_or_of_its_bytes() -> None:
+    a, b = torch.ones(8, 16), torch.ones(16, 4)
+    with Roofline(flops_per_s=1.0, bytes_per_s=1e9) as by_operations:
+        a @ b
+    assert by_operations.seconds == by_operations.flops == 2 * 8 * 16 * 4
+    with Roofline(flops_per_s=1e9, bytes_per_s=1.0) as by_bytes:
+        (a.T + 1)  # a view costs nothing
+    assert by_bytes.flops == 0
+    assert by_bytes.seconds == 2 * a.numel() * 4
+
+
+def test_on_cuda_networks_run_in_half_and_are_held_against_products_in_half(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On the processor, which is taken for a GPU."""
+    cuda = torch.device("cuda")
+    predictor = SequencePredictor(tiny_aenet("decoder"))
+    monkeypatch.setattr(bench, "in_half", lambda one, slabs, gap: (one, "torch in bfloat16"))
+    assert bench.as_run_on(cuda, predictor)[1] == "bfloat16"
+    assert bench.as_run_on(CPU, predictor) == (predictor, "float32")
+
+    def refuse(*_: object) -> None:
+        raise NoVariant("no")
+
+    monkeypatch.setattr(bench, "in_half", refuse)
+    assert bench.as_run_on(cuda, predictor) == (predictor, "float32")
+
+
+def test_every_missing_voxel_is_predicted_on_the_device_once(
+    stack: Volume, job: SuperResolveJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the run itself predicts them: 9 x 64 x 64 voxels at r = 4, in shards of 32 columns."""
+    plan = resolve_super_resolve(job, stack, tmp_path / "a.ome.zarr")
+    small = replace(plan, shard=replace(plan.shard, shape=(16, 32, 48)))
+    found = []
+    monkeypatch.setattr(_bench_run, "to_stored", lambda kept, *_: found.append(kept))
+    assert _bench_run._on_the_device(small) > 0
+    assert sum(part.numel() for part in found) == 8 * 3 * 64 * 64
+    list(run_super_resolve(plan))
+    wanted = open_volume(tmp_path / "a.ome.zarr").read()[1:4, :32, :48]
+    one = plan.intensity.from_unit(found[0][0].numpy(), stack.dtype)
+    assert np.abs(one.astype(int) - wanted).max() <= 1

@@ -36,6 +36,7 @@ from napari_d2r.inference._predictors import (
     SequencePredictor,
     log2_of,
 )
+from napari_d2r.inference._rounding import to_stored
 from napari_d2r.inference._slice import predict_slice
 from napari_d2r.inference._variants import NotServed, NoVariant, in_half, require_sound
 from napari_d2r.inference._window import Box, begin_shard, fill_shard
@@ -95,4 +96,5 @@ __all__ = [
     "seen_at_gap",
     "share_out",
     "synchronize",
+    "to_stored",
 ]

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import math
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -22,15 +18,15 @@ from napari_d2r.inference import (
     Feeding,
     GapRequest,
     Halo,
-    choose_shard,
+    NoVariant,
     faster_types,
+    in_half,
     log2_of,
     predictor_for,
     predictor_of,
     share_out,
     synchronize,
 )
-from napari_d2r.io import create_output
 from napari_d2r.jobs import (
     CancelToken,
     Device,
@@ -40,7 +36,6 @@ from napari_d2r.jobs import (
     Progress,
     SamplerSettings,
     Started,
-    SuperResolveJob,
 )
 from napari_d2r.models import (
     ARCHITECTURES,
@@ -50,11 +45,16 @@ from napari_d2r.models import (
     architecture_named,
     build_network,
 )
-from napari_d2r.samples import make_phantom
-from napari_d2r.stages._bench_report import BenchReport, NetworkRate, SharedEncoder, WholeRun
+from napari_d2r.stages._bench_report import (
+    BenchReport,
+    NetworkRate,
+    SharedEncoder,
+    TrainingRate,
+    WholeRun,
+)
+from napari_d2r.stages._bench_run import whole_run
+from napari_d2r.stages._bench_training import memory_rate, training_rate
 from napari_d2r.stages._device import resolve_device
-from napari_d2r.stages.super_resolve import resolve_super_resolve, run_super_resolve
-from napari_d2r.volumes import Volume, VoxelSize
 
 __all__ = ["BenchReport", "bench_stream"]
 
@@ -62,7 +62,6 @@ GAP = 8  # measured slices are so many lateral voxels apart, and so much finer i
 DEFAULT, PUBLISHED = "default model", "published AENet, depth by depth"
 _SHARED = "published AENet, encoder shared by all depths"
 _DEPTHS = torch.arange(1, GAP)[None] / GAP
-_LARGE = (2048, 2048, 2048)  # for which the halo factor is told
 _TURNS = 10
 _ONE_STEP = SamplerSettings(steps=1)
 _SMALLEST_EDGE, _LARGEST_EDGE, _SEED = 16, 256, 0
@@ -122,15 +121,22 @@ def bench_stream(
     def network(name: str, predictor: AxialPredictor) -> Callable[[], None]:
         def measure() -> None:
             flops = flops_per_voxel(predictor, target)
-            rates[name] = NetworkRate(name, flops, voxels_per_second(predictor, target, seconds))
+            used, dtype = as_run_on(target, predictor)
+            rates[name] = NetworkRate(
+                name, flops, voxels_per_second(used, target, seconds), dtype, matmul[dtype]
+            )
 
         return measure
 
     def shared() -> None:
         found["shared"] = shared_encoder(target, seconds)
 
+    def training() -> None:
+        found["training"] = training_rate(target, matmul, memory_rate(target))
+
     def whole() -> None:
-        found["whole"] = whole_run(device, num_slices=9 if quick else 33)
+        edge, num_gaps = (4 * CHUNK, 8 if quick else 32) if target.type == "cpu" else (512, 64)
+        found["whole"] = whole_run(device, (GAP * num_gaps + 1, edge, edge), GAP)
 
     steps: list[Callable[[], None]] = [products]
     published = AENet(AENetConfig(depth_in="encoder")).to(target)
@@ -139,7 +145,7 @@ def bench_stream(
         built, contract = build_network(name, {}).to(target), architecture_named(name).contract
         row = f"{name}, one step" if contract in SAMPLED else name
         steps.append(network(row, predictor_for(built, contract, Feeding(sampler=_ONE_STEP))))
-    steps += [network(DEFAULT, default_predictor(target)), shared, whole]
+    steps += [network(DEFAULT, default_predictor(target)), shared, training, whole]
 
     yield Started("bench", None)
     for done, step in enumerate(steps):
@@ -150,6 +156,7 @@ def bench_stream(
         step()
     yield Progress(len(steps), len(steps), "measurements")
     assert isinstance(found["shared"], SharedEncoder)
+    assert isinstance(found["training"], TrainingRate)
     assert isinstance(found["whole"], WholeRun)
     report = BenchReport(
         device=str(target),
@@ -159,6 +166,7 @@ def bench_stream(
         networks=tuple(rates.values()),
         baseline=PUBLISHED,
         shared_encoder=found["shared"],
+        training=found["training"],
         whole_run=found["whole"],
     )
     yield Finished(Outcome.COMPLETED, report)
@@ -167,6 +175,18 @@ def bench_stream(
 def default_predictor(device: torch.device) -> AxialPredictor:
     """The bundled model, as `super-resolve` runs it."""
     return predictor_of(load_model(model_folder(None), device))
+
+
+def as_run_on(device: torch.device, predictor: AxialPredictor) -> tuple[AxialPredictor, str]:
+    """A predictor as `super-resolve` runs it on cuda, elsewhere in float32; and its type."""
+    if device.type == "cuda":
+        try:
+            half, engine = in_half(predictor, [torch.rand(4, 64, 64)], GAP)
+        except NoVariant:
+            pass
+        else:
+            return half, engine.rpartition(" ")[2]
+    return predictor, "float32"
 
 
 def matmul_rates(device: torch.device, seconds: float) -> dict[str, float]:
@@ -243,56 +263,6 @@ def shared_encoder(device: torch.device, seconds: float) -> SharedEncoder:
     slow, fast = (GAP * gaps * slab[0].numel() / duration for duration in best)
     difference = 255 * float((one_by_one - at_once).abs().max())
     return SharedEncoder(_SHARED, slow, fast, difference)
-
-
-def whole_run(device: Device, num_slices: int) -> WholeRun:
-    """`super-resolve` of a phantom with the default model: reading, predicting, writing."""
-    volume = Volume(
-        make_phantom((GAP * (num_slices - 1) + 1, 4 * CHUNK, 4 * CHUNK), seed=_SEED)[::GAP],
-        VoxelSize(10 * GAP, 10, 10),
-        "phantom",
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        plan = resolve_super_resolve(
-            SuperResolveJob(device=device), volume, Path(folder) / "a.ome.zarr"
-        )
-        began = time.perf_counter()
-        for _ in run_super_resolve(plan):
-            pass
-        seconds = time.perf_counter() - began
-        writer = writer_rate(Path(folder) / "b.ome.zarr")
-    voxels = float(np.prod(plan.output_shape))
-    alone = plan.shard.voxels_per_s / plan.shard.efficiency
-    large = choose_shard(_LARGE, GAP, plan.predictor.halo, alone, plan.job.shard_seconds)
-    return WholeRun(
-        shape=plan.output_shape,
-        shard=large.shape,
-        engine=plan.engine,
-        halo_factor=1 / large.efficiency,
-        voxels_per_s=voxels / seconds,
-        writer_voxels_per_s=writer,
-    )
-
-
-def writer_rate(path: Path) -> float:
-    """Voxels per second into a shard of OME-Zarr; noise, which compresses least."""
-    values: NDArray[np.uint8] = np.random.default_rng(_SEED).integers(
-        0, 255, (2 * CHUNK, 4 * CHUNK, 4 * CHUNK), dtype=np.uint8
-    )
-    output = create_output(
-        path,
-        shape=values.shape,
-        dtype=values.dtype,
-        voxel_size=VoxelSize(10, 10, 10),
-        identity="bench",
-        shard=values.shape,
-    )
-    try:
-        began = time.perf_counter()
-        output.write(output.shards()[0], values)
-        return values.size / (time.perf_counter() - began)
-    finally:
-        output.release()
 
 
 def shortest(work: Callable[[], object], device: torch.device, seconds: float) -> float:
