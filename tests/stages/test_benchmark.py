@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from napari_d2r.checkpoints import bundled_model
+from napari_d2r.checkpoints import bundled_model, load_card
 from napari_d2r.errors import InputError
 from napari_d2r.figures import draw_benchmark
 from napari_d2r.jobs import CancelToken, Finished, Outcome, StageStarted, Started, Suite, Warned
@@ -154,10 +154,24 @@ def test_a_cancelled_training_goes_on(truth: Volume, tmp_path: Path, known_rate:
     assert before
 
 
-def test_supervised_methods_wait_for_a_reference(truth: Volume, tmp_path: Path) -> None:
-    report = ran(suite_of(LEARNED | {"supervised": True}), truth, tmp_path / "out")
+def test_supervised_methods_wait_for_a_reference(
+    truth: Volume, phantom_files: tuple[Path, Path], tmp_path: Path, known_rate: None
+) -> None:
+    changes = {
+        "student.network.options": {"widths": [8, 8], "blocks": [1, 1]},
+        "student.optimizer.max_steps": 3,
+        "student.optimizer.batch": 2,
+        "student.crop": 16,
+    }
+    supervised = {"name": "supervised", "preset": "quick", "supervised": True, "set": changes}
+    report = ran(suite_of(supervised), truth, tmp_path / "out")
     assert report.rows[0].outcome == "skipped"
     assert "reference" in report.rows[0].notes
+    given = suite_of(supervised, reference=str(phantom_files[1]))
+    assert ran(given, truth, tmp_path / "out", resume=True).rows[0].outcome == "done"
+    card, _ = load_card(tmp_path / "out" / "x4" / "supervised" / "model")
+    assert card.trained_by is not None
+    assert card.trained_by.reference == phantom_files[1]
 
 
 def test_what_cannot_be_run_is_refused_before_anything_is_written(

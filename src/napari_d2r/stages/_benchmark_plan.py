@@ -103,13 +103,11 @@ def resolve_benchmark(
     for case in suite.cases:
         _require_long_enough(truth, case)
         for method in chosen.methods:
-            where = folder / case.name / method.name
-            train = (
-                method.train_job(suite, case, reference) if not _lacks(method, reference) else None
-            )
-            clock = "processor" if device.type == "cpu" else "wall"
-            train = train and train.model_copy(update={"clock": clock})
+            where, lacks = folder / case.name / method.name, _lacks(method, reference)
+            train = None if lacks else method.train_job(suite, case, reference)
             if train is not None:
+                clock = "processor" if device.type == "cpu" else "wall"
+                train = train.model_copy(update={"clock": clock})
                 trainings[case.name, method.name] = train
             job = method.super_resolve_job(suite, case)
             job = job.model_copy(update={"model": _model_of(method, where)})
@@ -117,7 +115,6 @@ def resolve_benchmark(
             facts = [voxels, case.model_dump_json(), job.to_yaml(), str(suite.threads)]
             facts += [source.to_yaml()] if source else []
             digest = hashlib.sha256("\n".join(facts).encode()).hexdigest()
-            lacks = _lacks(method, reference)
             runs.append(BenchmarkRun(case, method, where, train, job, digest, lacks))
     return BenchmarkPlan(suite, truth, folder, tuple(runs), device)
 

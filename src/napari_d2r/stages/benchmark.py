@@ -49,7 +49,15 @@ from napari_d2r.stages.super_resolve import (
 from napari_d2r.stages.train import resolve_train, run_train
 from napari_d2r.volumes import Volume
 
-__all__ = ["BenchmarkPlan", "BenchmarkReport", "resolve_benchmark", "run_benchmark"]
+__all__ = [
+    "RESULT",
+    "TRUTH",
+    "BenchmarkPlan",
+    "BenchmarkReport",
+    "BenchmarkRow",
+    "resolve_benchmark",
+    "run_benchmark",
+]
 
 TRUTH, ROW, BEGUN, SPENT = "truth.tif", "row.json", "begun", "training.json"
 _TOLERANCE = 1.05  # of the budget: the last training step and the judging come on top
@@ -86,7 +94,7 @@ def run_benchmark(
     DiskFullError
         When the disk runs out of room.
     """
-    _begin(plan, resume, overwrite)
+    stacks = _begin(plan, resume, overwrite)
     yield Started("benchmark", plan.folder)
     shape = plan.truth.shape
     report = BenchmarkReport(plan.suite, plan.truth.name, shape, plan.device.type, plan.folder, ())
@@ -96,7 +104,7 @@ def run_benchmark(
                 yield StageStarted(run.title, index, len(plan.runs))
                 row = _row_of(run)
                 if row is None:
-                    row = yield from _attempt(run, plan, cancel)
+                    row = yield from _attempt(run, stacks[run.case.name], plan, cancel)
                     _write(run.folder / ROW, row.model_dump_json(indent=2))
                 report = replace(report, rows=(*report.rows, row))
                 report.save()
@@ -106,7 +114,8 @@ def run_benchmark(
         yield Finished(Outcome.COMPLETED, report)
 
 
-def _begin(plan: BenchmarkPlan, resume: bool, overwrite: bool) -> None:
+def _begin(plan: BenchmarkPlan, resume: bool, overwrite: bool) -> dict[str, Volume]:
+    """Leave truth, suite and the stack of each case in the folder; returns the stacks."""
     folder = plan.folder
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; give the name of a folder for the benchmark.")
@@ -120,9 +129,11 @@ def _begin(plan: BenchmarkPlan, resume: bool, overwrite: bool) -> None:
                 shutil.rmtree(folder / case.name, ignore_errors=True)
     _write(folder / SUITE, plan.suite.to_yaml())
     _save(plan.truth, folder / TRUTH)
-    for case in plan.suite.cases:
-        (folder / case.name).mkdir(exist_ok=True)
-        _save(plan.stack(case), folder / case.name / STACK)
+    stacks = {case.name: plan.stack(case) for case in plan.suite.cases}
+    for name, stack in stacks.items():
+        (folder / name).mkdir(exist_ok=True)
+        _save(stack, folder / name / STACK)
+    return stacks
 
 
 def _row_of(run: BenchmarkRun) -> BenchmarkRow | None:
@@ -136,7 +147,7 @@ def _row_of(run: BenchmarkRun) -> BenchmarkRow | None:
 
 
 def _attempt(
-    run: BenchmarkRun, plan: BenchmarkPlan, cancel: CancelToken | None
+    run: BenchmarkRun, stack: Volume, plan: BenchmarkPlan, cancel: CancelToken | None
 ) -> Generator[Event, None, BenchmarkRow]:
     row = BenchmarkRow(
         case=run.case.name,
@@ -149,7 +160,7 @@ def _attempt(
     if run.lacks:
         return row
     try:
-        changes = yield from _measured(run, plan, cancel)
+        changes = yield from _measured(run, stack, plan, cancel)
     except (_Cancelled, DiskFullError):
         raise
     except Exception as error:  # one method that fails must not end the others
@@ -160,10 +171,9 @@ def _attempt(
 
 
 def _measured(
-    run: BenchmarkRun, plan: BenchmarkPlan, cancel: CancelToken | None
+    run: BenchmarkRun, stack: Volume, plan: BenchmarkPlan, cancel: CancelToken | None
 ) -> Generator[Event, None, dict[str, Any]]:
     """Train, super-resolve and evaluate; what goes into the row."""
-    stack = plan.stack(run.case)
     run.folder.mkdir(exist_ok=True)
     if run.train is not None:
         yield from _trained(run, stack, plan.device, cancel)
