@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from napari_d2r.diffusion import PreservingSchedule
 from napari_d2r.inference import (
+    DiffusionPredictor,
     GapRequest,
     MaskedDiffusionPredictor,
     MaskedPredictor,
@@ -109,6 +110,19 @@ def test_channels_go_through_one_network_and_have_noise_of_their_own():
         assert torch.corrcoef(hidden.transpose(0, 1).flatten(1)).triu(1).abs().max() < 0.2
         grey = predictor.predict(slab[0], request(0.0, 0.5))
         torch.testing.assert_close(grey, found[0], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("make", [MaskedDiffusionPredictor, DiffusionPredictor])
+def test_fresh_noise_is_drawn_where_eta_asks_for_it(make):
+    slab = random_slab()
+    found = [
+        make(
+            StandIn(lambda x, t: 0.3 * x[:, :1]), SamplerSettings(solver="ddim", steps=3, eta=eta)
+        ).predict(slab, request(0.5))
+        for eta in (0.0, 0.0, 1.0)
+    ]
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)
+    assert (found[2] - found[0]).abs().max() > 1e-3
 
 
 def test_the_blur_is_a_gaussian_of_three_voxels():

@@ -90,6 +90,17 @@ def test_a_model_of_channels_refuses_others(model: Path, small: Volume, tmp_path
         resolve_super_resolve(job, small, tmp_path / "out.ome.zarr")
 
 
+def test_an_empty_channel_stays_as_it_is(coloured: Volume) -> None:
+    """RGB images often have one."""
+    data = coloured.read().copy()
+    data[1] = 7
+    volume = Volume(data, coloured.voxel_size, "two colours")
+    ranges = IntensityRange.of(volume)
+    np.testing.assert_array_equal(ranges.from_unit(ranges.to_unit(data), data.dtype), data)
+    with pytest.raises(InputError, match="is constant"):
+        IntensityRange.of(Volume(np.full_like(data, 7), coloured.voxel_size))
+
+
 @pytest.mark.parametrize("preset", ["quick", "e2e", "vemdiffuse-a"])
 def test_other_methods_take_one_channel(preset: str, coloured: Volume, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has 3 channels; choose one with --channel N"):

@@ -44,15 +44,22 @@ class IntensityRange:
         Raises
         ------
         InputError
-            If the sample is constant or holds NaN or infinite values.
+            If the sample is constant, in all channels, or holds NaN or infinite values.
         """
         sample = _sampled(volume, max_slices)
+        require_finite(sample, volume.name)
+        channels = sample[None] if volume.num_channels is None else sample.swapaxes(0, 1)
+        ranges = tuple(_range_of(one) for one in channels)
+        low, high = min(r.low for r in ranges), max(r.high for r in ranges)
+        if all(r.span <= 0 for r in ranges):
+            raise InputError(
+                f"{volume.name} is constant (every voxel is {low:g}); there is nothing to resolve."
+            )
         if volume.num_channels is None:
-            return _range_of(sample, volume.name)
-        names = (f"Channel {number} of {volume.name}" for number in range(volume.num_channels))
-        found = zip(sample.swapaxes(0, 1), names, strict=True)
-        ranges = tuple(_range_of(one, name) for one, name in found)
-        return ChannelRanges(min(r.low for r in ranges), max(r.high for r in ranges), ranges)
+            return ranges[0]
+        dark = (cls(r.low, r.low + 1) for r in ranges)  # of a channel that nothing was put in
+        kept = tuple(r if r.span > 0 else d for r, d in zip(ranges, dark, strict=True))
+        return ChannelRanges(low, high, kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +86,10 @@ def _sampled(volume: Volume, max_slices: int) -> NDArray[np.float64]:
     return np.stack(list(slices)).astype(np.float64)
 
 
-def _range_of(sample: NDArray[np.float64], name: str) -> IntensityRange:
-    require_finite(sample, name)
+def _range_of(sample: NDArray[np.float64]) -> IntensityRange:
     low, high = np.percentile(sample, [LOW_PERCENTILE, HIGH_PERCENTILE])
     if high <= low:  # a few bright voxels on an even background are still a signal
         low, high = sample.min(), sample.max()
-    if high <= low:
-        raise InputError(
-            f"{name} is constant (every voxel is {low:g}); there is nothing to resolve."
-        )
     return IntensityRange(float(low), float(high))
 
 
