@@ -40,6 +40,12 @@ def add_evaluate(add: AddParser) -> None:
         help="with a reference: all interpolations, by depth in the gap, intervals, noise ceiling, "
         "scanning FRC, spectra",
     )
+    parser.add_argument(
+        "--perception",
+        metavar="WHAT",
+        help="with a reference: SliceFID and LPIPS by networks in a folder, by download, or by a "
+        "random stand-in: FOLDER, download or random",
+    )
     add_degradation(parser)
     _add_crop(parser)
     add_device(parser)
@@ -74,13 +80,20 @@ def run_evaluate(arguments: argparse.Namespace, cancel: CancelToken, reporter: R
     if arguments.reference is None:
         if arguments.degradation is not None:
             raise InputError("--degradation goes with a reference; a model knows its own.")
-        if arguments.controls:
-            raise InputError("--controls goes with a reference; to judge a model so, see audit.")
+        if arguments.controls or arguments.perception is not None:
+            raise InputError(
+                "--controls and --perception go with a reference; to judge a model so, see audit."
+            )
         return _gain(arguments, cancel, reporter)
     if arguments.crop is not None:
         raise InputError("--crop goes with --model; with a reference all that can be is compared.")
     if arguments.factor is None:
         raise InputError("evaluate needs --factor R: every R-th slice of the reference was kept.")
+    perception = None
+    if arguments.perception is not None:
+        from napari_d2r.perception import load_perception
+
+        perception = load_perception(arguments.perception)
     paths = (arguments.result, arguments.reference)
     result, reference = (open_stack(path, arguments) for path in paths)
     events = evaluate_stream(
@@ -88,6 +101,7 @@ def run_evaluate(arguments: argparse.Namespace, cancel: CancelToken, reporter: R
         reference,
         factor=arguments.factor,
         controls=arguments.controls,
+        perception=perception,
         degradation=degradation_of(arguments),
     )
     outcome, report = drain(events, reporter, cancel)

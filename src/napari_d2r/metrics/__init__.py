@@ -36,9 +36,11 @@ from napari_d2r.metrics._multiscale import multiscale_ssim
 from napari_d2r.metrics._noise import noise_sigma
 from napari_d2r.metrics._perceptual import (
     Extractor,
+    Perception,
     SliceFID,
     feature_distance,
     frechet_distance,
+    slice_distance,
     slice_fid,
 )
 from napari_d2r.metrics._pixelwise import (
@@ -78,6 +80,7 @@ __all__ = [
     "MicroSSIM",
     "Overlap",
     "PatchScan",
+    "Perception",
     "Plane",
     "PlaneScores",
     "PlaneSpectra",
@@ -118,6 +121,7 @@ __all__ = [
     "score_planes",
     "segmentation_scores",
     "share_removed",
+    "slice_distance",
     "slice_fid",
     "ssim_interval",
 ]

@@ -19,8 +19,20 @@ from napari_d2r.metrics._pixelwise import ACROSS, PLANES, Plane
 Extractor = Callable[[NDArray[np.float32]], NDArray[Any]]
 """From images (N, Y, X) in unit intensity to features (N, F), one row per image."""
 
+Distance = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[Any]]
+"""From two stacks of images (N, Y, X) in unit intensity to (N,) distances."""
+
 BORDER = 4  # voxels that are left out at each face, as in MSDSR
-_AT_ONCE = 16
+_AT_ONCE, _MOST_SLICES = 16, 64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Perception:
+    """Networks to judge by: ``extract`` for SliceFID, ``distance`` for LPIPS; None: without."""
+
+    name: str
+    extract: Extractor | None
+    distance: Distance | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +118,41 @@ def slice_fid(
         inner = volume[(slice(BORDER, -BORDER),) * 3]
         slices = np.moveaxis(inner, ACROSS[plane], 0)
         parts = (slices[k : k + _AT_ONCE] for k in range(0, len(slices), _AT_ONCE))
-        unit = (((part.astype(np.float32) - low) / (high - low)).clip(0, 1) for part in parts)
-        return np.concatenate([extract(part.astype(np.float32)) for part in unit])
+        return np.concatenate([extract(_unit(part, low, high)) for part in parts])
 
     truth = features(reference, "XY")
     planes = {plane: frechet_distance(truth, features(test, plane)) for plane in PLANES}
     return SliceFID(planes, float(np.mean(list(planes.values()))))
+
+
+def slice_distance(
+    reference: NDArray[Any], test: NDArray[Any], distance: Distance, *, low: float, high: float
+) -> dict[Plane, float]:
+    """Mean distance of the slices of each plane, at most 64 of each, evenly spread.
+
+    Parameters
+    ----------
+    reference, test
+        (Z, Y, X), one shape; for LPIPS at least 32 voxels along each axis.
+    distance
+        Of pairs of images in unit intensity.
+    low, high
+        Grey values that become 0 and 1; what lies beyond is clipped.
+    """
+    found: dict[Plane, float] = {}
+    for plane in PLANES:
+        a, b = (np.moveaxis(volume, ACROSS[plane], 0) for volume in (reference, test))
+        picks = np.unique(np.linspace(0, len(a) - 1, _MOST_SLICES).round().astype(int))
+        picks = picks[[not np.array_equal(a[k], b[k]) for k in picks]]  # copies are no guesses
+        parts = (picks[k : k + _AT_ONCE] for k in range(0, len(picks), _AT_ONCE))
+        values = [distance(*(_unit(v[part], low, high) for v in (a, b))) for part in parts]
+        found[plane] = float(np.concatenate(values).mean()) if values else 0.0
+    return found
+
+
+def _unit(values: NDArray[Any], low: float, high: float) -> NDArray[np.float32]:
+    unit: NDArray[np.float32] = ((values.astype(np.float32) - low) / (high - low)).clip(0, 1)
+    return unit.astype(np.float32)
 
 
 def feature_distance(

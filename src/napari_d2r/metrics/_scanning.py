@@ -8,8 +8,8 @@ under which 5 % of the patches of linear interpolation lie. Linear invents nothi
 lists fewer patches than linear is closer to the truth where it is hardest to tell, and one that
 lists patches which linear does not makes errors of its own.
 
-After Kc, Zeng, Soni, Badano, "sFRC for assessing hallucinations in medical image restoration"
-(2024), whose threshold is fixed by hand for each task.
+After Kc, Zeng, Soni, Badano, "sFRC for assessing hallucinations in medical image restoration",
+arXiv 2603.04673 (2026), whose threshold is fixed by hand for each task.
 """
 
 from __future__ import annotations

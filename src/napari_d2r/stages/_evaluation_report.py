@@ -9,6 +9,7 @@ from napari_d2r.metrics import PlaneScores, ResolutionCurves
 from napari_d2r.stages._comparison import aligned_table, curves_object, json_text
 from napari_d2r.stages._controls import Controls
 from napari_d2r.stages._controls_report import controls_object, controls_tables
+from napari_d2r.stages._perceptual_scores import PerceptualScores, perceptual_table
 from napari_d2r.volumes import Degradation, VoxelSize
 
 
@@ -28,6 +29,8 @@ class VolumeScores:
         Measured slices in the box, and those that the volume holds bit-exact.
     curves
         Fourier shell correlation with the reference.
+    perceptual
+        What networks make of it, where they were asked.
     """
 
     name: str
@@ -36,6 +39,7 @@ class VolumeScores:
     num_measured: int
     num_exact: int
     curves: ResolutionCurves = field(repr=False)
+    perceptual: PerceptualScores | None = None
 
     def plane(self, name: str) -> PlaneScores:
         """The scores of one plane: XY, XZ or YZ."""
@@ -162,6 +166,9 @@ class EvaluationReport:
             ],
         )
         parts = [grey, resolution, self._explanation()]
+        seen = [(s.name, s.perceptual) for s in self.volumes if s.perceptual is not None]
+        if seen:
+            parts.append(perceptual_table(seen))
         if self.controls is not None:
             parts.append(controls_tables(self.controls, self.voxel_size, self.data_range))
         return "\n\n".join(parts)
@@ -181,12 +188,12 @@ class EvaluationReport:
 def _volume_object(scores: VolumeScores) -> dict[str, object]:
     planes = {}
     for plane in scores.planes:
-        fields = asdict(plane)
-        del fields["plane"]
+        numbers = asdict(plane)
+        del numbers["plane"]
         # JSON has no infinity: null where every slice is identical.
-        fields["psnr_db"] = plane.psnr_db if math.isfinite(plane.psnr_db) else None
-        planes[plane.plane] = fields
-    return {
+        numbers["psnr_db"] = plane.psnr_db if math.isfinite(plane.psnr_db) else None
+        planes[plane.plane] = numbers
+    fields: dict[str, object] = {
         "name": scores.name,
         "planes": planes,
         "axial_shift_voxels": scores.axial_shift,
@@ -194,6 +201,9 @@ def _volume_object(scores: VolumeScores) -> dict[str, object]:
         "num_measured_exact": scores.num_exact,
         "fsc": curves_object(scores.curves),
     }
+    if scores.perceptual is not None:
+        fields["perceptual"] = scores.perceptual.to_object()
+    return fields
 
 
 def _similarity(value: float | None) -> str:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from napari_d2r.errors import InputError
 from napari_d2r.jobs import Event, Finished, Outcome, Progress, StageStarted, Started, Warned
-from napari_d2r.metrics import PLANES, axial_shift, resolution_curves, score_plane
+from napari_d2r.metrics import PLANES, Perception, axial_shift, resolution_curves, score_plane
 from napari_d2r.stages._comparison import (
     THRESHOLDS,
     comparison_box,
@@ -21,6 +21,7 @@ from napari_d2r.stages._comparison import (
 from napari_d2r.stages._controls import ControlBench, control_rows
 from napari_d2r.stages._evaluation_report import EvaluationReport, VolumeScores
 from napari_d2r.stages._measured_slices import measured_slices
+from napari_d2r.stages._perceptual_scores import score_perception
 from napari_d2r.volumes import Degradation, Volume, interpolate_axial
 
 __all__ = ["THRESHOLDS", "EvaluationReport", "VolumeScores", "evaluate", "evaluate_stream"]
@@ -36,6 +37,7 @@ def evaluate(
     factor: float,
     others: Sequence[Volume] = (),
     controls: bool = False,
+    perception: Perception | None = None,
     degradation: Degradation | None = None,
 ) -> EvaluationReport:
     """Measure a result against its reference; see `evaluate_stream`."""
@@ -45,6 +47,7 @@ def evaluate(
         factor=factor,
         others=others,
         controls=controls,
+        perception=perception,
         degradation=degradation,
     )
     assert isinstance(last, Finished) and isinstance(last.result, EvaluationReport)
@@ -58,6 +61,7 @@ def evaluate_stream(
     factor: float,
     others: Sequence[Volume] = (),
     controls: bool = False,
+    perception: Perception | None = None,
     degradation: Degradation | None = None,
 ) -> Iterator[Event]:
     """Measure a result against its reference; ends in ``Finished(result=EvaluationReport)``.
@@ -84,6 +88,8 @@ def evaluate_stream(
     controls
         Score nearest, cubic and mis-phased bicubic interpolation too, and measure all rows
         by depth in the gap, with intervals, noise ceiling, scanning FRC and spectra.
+    perception
+        Networks for SliceFID and LPIPS; None: without.
     degradation
         How the slices were measured; None: as slices of the reference.
 
@@ -118,7 +124,9 @@ def evaluate_stream(
     ]
     bench = ControlBench(truth, step, data_range, reference.voxel_size) if controls else None
     scores: list[VolumeScores] = []
-    total = _STEPS + (bench is not None)
+    total = _STEPS + (bench is not None) + (perception is not None)
+    # Grey levels of the robust range, from which networks see black and white.
+    low = 0.0 if truth.dtype == np.uint8 else float(np.percentile(truth, 0.1))
     for index, (name, volume) in enumerate(candidates, 1):
         yield StageStarted(f"Measuring {name}", index, len(candidates))
         test = load_box(volume, box) if isinstance(volume, Volume) else volume
@@ -141,12 +149,17 @@ def evaluate_stream(
         yield Progress(_STEPS, total, "steps")
         if bench is not None:
             yield from told(bench.measure(name, test), _STEPS, total, None)
+            yield Progress(_STEPS + 1, total, "steps")
+        seen = None
+        if perception is not None:
+            high = low + data_range
+            seen = score_perception(truth, test, perception, low=low, high=high)
             yield Progress(total, total, "steps")
         exact = 0
         if how.is_sampling:
             pairs = zip(measured, test[::step], strict=True)
             exact = sum(np.array_equal(a, b) for a, b in pairs)
-        scores.append(VolumeScores(name, tuple(planes), shift, len(measured), exact, curves))
+        scores.append(VolumeScores(name, tuple(planes), shift, len(measured), exact, curves, seen))
 
     z_size, y_size, x_size = truth.shape
     report = EvaluationReport(
