@@ -54,6 +54,15 @@ def _diffusion(steps: int = 1, shared: bool = False) -> DiffusionPredictor:
     return DiffusionPredictor(network, sampler, halo=HaloCard(slices=reach // 2 + 1, lateral=reach))
 
 
+def _refined() -> DiffusionPredictor:
+    """One late step, from what another network predicts."""
+    network, base = _denoiser(), SequencePredictor(_regressor("aenet-fast"))
+    reach = int(network.halo)
+    halo = HaloCard(slices=reach // 2 + 1, lateral=reach)
+    sampler = SamplerSettings(steps=1, start=30)
+    return DiffusionPredictor(network, sampler, halo=halo, base=base)
+
+
 def _blocks() -> BlockPredictor:
     torch.manual_seed(0)
     network = build_network("srunet", {"factor": 4, "widths": [3, 4, 4]})
@@ -93,6 +102,7 @@ MAKERS: dict[str, Callable[[], AxialPredictor]] = {
     "sequence": lambda: SequencePredictor(_regressor("aenet-fast")),
     "blocks": _blocks,
     "diffusion, one step": _diffusion,
+    "diffusion, refining": _refined,
     "diffusion, two steps": lambda: _diffusion(steps=2, shared=True),
     "masked": lambda: MaskedPredictor(_u_net("ms-unet")),
     "masked, diffusion": _masked_diffusion,

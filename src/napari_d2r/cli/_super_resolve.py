@@ -17,7 +17,7 @@ from napari_d2r.cli._options import (
 )
 from napari_d2r.cli._progress import Reporter
 from napari_d2r.cli._results import drain, write_json
-from napari_d2r.jobs import CancelToken, Engine, Outcome, SuperResolveJob
+from napari_d2r.jobs import CancelToken, Engine, Outcome, SamplerSettings, SuperResolveJob
 from napari_d2r.volumes import DegradationKind, Interpolation
 
 _BASELINES = get_args(Interpolation)
@@ -65,6 +65,23 @@ def add_super_resolve(add: AddParser) -> None:
         action="store_true",
         help="by torch's compiler: minutes of waiting, for long runs",
     )
+    sampling = parser.add_argument_group("diffusion models", "default: as the model's card says")
+    sampling.add_argument(
+        "--solver", choices=_choices("solver"), help="of IRSDE; reverse_sde is the paper's"
+    )
+    sampling.add_argument("--steps", type=int, help="of ddim and dpm++")
+    sampling.add_argument("--samples", type=int, metavar="N", help="draw N and average them")
+    sampling.add_argument(
+        "--direction",
+        choices=_choices("direction"),
+        help="restore XZ or YZ slices alone; default: the mean of both",
+    )
+    sampling.add_argument(
+        "--refine-with",
+        type=Path,
+        metavar="MODEL",
+        help="sharpen the prediction of --model by a few steps of this IRSDE model: a sample",
+    )
     cluster = parser.add_argument_group("several processes", "with the extra [cluster]")
     cluster.add_argument(
         "--workers", type=int, metavar="N", help="processes of this machine, or jobs of a cluster"
@@ -85,13 +102,23 @@ def add_super_resolve(add: AddParser) -> None:
     parser.set_defaults(run=run_super_resolve_command, if_memory_ends="pass a smaller --shard")
 
 
+def _choices(field: str) -> tuple[str, ...]:
+    return get_args(SamplerSettings.model_fields[field].annotation)
+
+
 def run_super_resolve_command(
     arguments: argparse.Namespace, cancel: CancelToken, reporter: Reporter
 ) -> Outcome:
     """Super-resolve, or print the plan."""
-    from napari_d2r.stages.super_resolve import beside, resolve_super_resolve, run_super_resolve
+    from napari_d2r.stages.super_resolve import (
+        beside,
+        resolve_super_resolve,
+        run_super_resolve,
+        with_sampler,
+    )
 
-    fields = given(arguments, "factor", "degradation", "engine", "shard", "max_memory_gb") | {
+    names = ("factor", "degradation", "engine", "shard", "max_memory_gb", "refine_with")
+    fields = given(arguments, *names) | {
         "keep_measured": arguments.keep_measured,
         "uncertainty": arguments.uncertainty,
         "fall_back": arguments.fall_back,
@@ -110,6 +137,7 @@ def run_super_resolve_command(
     if cluster != {"workers": None, "scheduler": None, "site": None, "kind": "local"}:
         fields["cluster"] = cluster
     job = SuperResolveJob.checked(fields, "super-resolve")
+    job = with_sampler(job, given(arguments, "solver", "steps", "samples", "direction"))
     keep = {"resume": arguments.resume, "overwrite": arguments.overwrite}
     stack = open_stack(arguments.stack, arguments)
     plan = resolve_super_resolve(job, stack, arguments.output, **keep)

@@ -22,8 +22,8 @@ from napari_d2r.diffusion import (
     unsigned,
 )
 from napari_d2r.inference._diffusion import at_depths
+from napari_d2r.inference._directions import Origin, in_directions
 from napari_d2r.inference._predictors import GapRequest, Halo, stop_if_asked
-from napari_d2r.inference._workers import share_out
 from napari_d2r.jobs import CancelToken, SamplerSettings
 from napari_d2r.volumes import Degradation
 
@@ -66,25 +66,17 @@ class DDNMPredictor:
         self, slab: Tensor, request: GapRequest, cancel: CancelToken | None = None
     ) -> Tensor:
         """Restore on the grid of round(gap) rows per gap; other depths are interpolated."""
-        z, y, x = request.origin
 
-        def restore(direction: str) -> Tensor:
-            if direction == "xz":
-                xz = self._restore(slab.permute(1, 0, 2), request, (y, z, x), 0, cancel)
-                return xz.permute(1, 2, 0, 3)
-            yz = self._restore(slab.permute(2, 0, 1), request, (x, z, y), 1, cancel)
-            return yz.permute(1, 2, 3, 0)
+        def restore(slices: Tensor, origin: Origin, index: int) -> Tensor:
+            return self._restore(slices, request, origin, index, cancel)
 
-        wanted = self.sampler.ddnm.directions
-        directions = ["xz", "yz"] if wanted == "both" else [wanted]
-        restored = share_out(restore, directions, slab.device)
-        return torch.stack(restored).mean(dim=0)
+        return in_directions(slab, request.origin, self.sampler.direction, restore, at_once=True)
 
     def _restore(
         self,
         slices: Tensor,
         request: GapRequest,
-        origin: tuple[int, int, int],
+        origin: Origin,
         direction: int,
         cancel: CancelToken | None,
     ) -> Tensor:

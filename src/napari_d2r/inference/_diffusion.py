@@ -25,7 +25,14 @@ from napari_d2r.diffusion import (
     sample_reverse_sde,
     time_grid,
 )
-from napari_d2r.inference._predictors import GapRequest, Halo, pixels_at_once, stop_if_asked
+from napari_d2r.inference._directions import Origin, in_directions, slices_of
+from napari_d2r.inference._predictors import (
+    AxialPredictor,
+    GapRequest,
+    Halo,
+    pixels_at_once,
+    stop_if_asked,
+)
 from napari_d2r.jobs import CancelToken, SamplerSettings
 from napari_d2r.models import interleave_rows, linear_rows
 
@@ -35,11 +42,14 @@ Solver = Callable[[Denoiser, Condition, MeanRevertingSchedule, NoiseSource], Ite
 
 
 class DiffusionPredictor:
-    """Samples of the lateral diffusion prior; the average of both directions.
+    """Samples of the lateral diffusion prior; the average of both directions, or one.
 
     The result is a sample, or with ``sampler.samples`` above 1 the mean of several: sharp,
     but not the most likely value of a voxel. Noise is keyed by absolute position, so that
     tiles agree.
+
+    With a ``base`` the prior refines what that one predicts: sampling begins at
+    ``sampler.start``, at that prediction with the noise of this time.
     """
 
     def __init__(
@@ -49,38 +59,49 @@ class DiffusionPredictor:
         prediction: Literal["x0", "noise"] = "x0",
         seed: int = 0,
         halo: HaloCard | None = None,
+        base: AxialPredictor | None = None,
     ) -> None:
         self.network, self.sampler, self.seed = network.eval(), sampler, seed
-        self.prediction = prediction
+        self.prediction, self.base = prediction, base
         self.schedule = MeanRevertingSchedule()
+        self.solve = self._solver()  # steps that there are not are refused at once
         reach, stride = int(network.halo), int(network.stride)  # type: ignore[arg-type]
         slices, lateral = (halo.slices, halo.lateral) if halo else (-(-reach // 2), reach)
         self.halo = Halo(slices, lateral, stride, slice_stride=stride)
+        if base is not None:
+            self.halo = self.halo.beyond(base.halo)
 
     @torch.inference_mode()
     def predict(
         self, slab: Tensor, request: GapRequest, cancel: CancelToken | None = None
     ) -> Tensor:
         """Restore on the grid of round(gap) rows per gap; other depths are interpolated."""
-        z, y, x = request.origin
-        xz = self._restore(slab.permute(1, 0, 2), request, (y, z, x), 2 * self.seed, cancel)
-        yz = self._restore(slab.permute(2, 0, 1), request, (x, z, y), 2 * self.seed + 1, cancel)
-        return (xz.permute(1, 2, 0, 3) + yz.permute(1, 2, 3, 0)) / 2
+        k = max(2, round(2**request.log2_gap))
+        skeleton = None if self.base is None else _filled(self.base, slab, k, request, cancel)
+
+        def restore(slices: Tensor, origin: Origin, index: int) -> Tensor:
+            bases = None if skeleton is None else slices_of(skeleton, index)
+            seed = 2 * self.seed + index
+            return self._restore(slices, bases, k, request, origin, seed, cancel)
+
+        return in_directions(slab, request.origin, self.sampler.direction, restore)
 
     def _restore(
         self,
         slices: Tensor,
+        bases: Tensor | None,
+        k: int,
         request: GapRequest,
-        origin: tuple[int, int, int],
+        origin: Origin,
         seed: int,
         cancel: CancelToken | None,
     ) -> Tensor:
         """(N, J, W) lateral slices -> (N, G, D, W); ``origin`` is that of (N, J, W)."""
-        k = max(2, round(2**request.log2_gap))
         at_once = max(1, pixels_at_once(slices.device) // (slices[0].numel() * k))
         filled = []
         for start in range(0, len(slices), at_once):
             rows = slices[start : start + at_once]
+            base = None if bases is None else bases[start : start + at_once, None]
             numbers = range(origin[0] + start, origin[0] + start + len(rows))
             restored = torch.zeros(())
             for sample in range(self.sampler.samples):
@@ -94,20 +115,25 @@ class DiffusionPredictor:
                 ) -> Tensor:
                     return field.draw(step, numbers, origin[1] * k, origin[2], *shape[-2:])
 
-                restored = restored + self._sample(rows, k, noise, cancel)
+                restored = restored + self._sample(rows, base, k, noise, cancel)
             filled.append(at_depths(restored / self.sampler.samples, request, k))
         return torch.cat(filled)
 
     def _sample(
-        self, rows: Tensor, k: int, noise: NoiseSource, cancel: CancelToken | None
+        self,
+        rows: Tensor,
+        base: Tensor | None,
+        k: int,
+        noise: NoiseSource,
+        cancel: CancelToken | None,
     ) -> Tensor:
         """(B, J, W) -> one restored slice each, (B, (J - 1) k + 1, W)."""
         depths = (torch.arange(1, k) / k).to(rows).expand(rows.shape[1] - 1, -1)
         mu = interleave_rows(rows, linear_rows(rows, depths))[:, None]
         known = KnownRows(torch.arange(0, mu.shape[-2], k, device=rows.device), rows[:, None])
-        condition = Condition(mu, known_rows=known, clamp=_CLAMP)
+        condition = Condition(mu, base, known, _CLAMP)
         x = mu
-        for step in self._solver()(self._denoiser(), condition, self.schedule, noise):
+        for step in self.solve(self._denoiser(), condition, self.schedule, noise):
             stop_if_asked(cancel)
             x = step.x
         return x[:, 0]
@@ -120,14 +146,27 @@ class DiffusionPredictor:
         return from_noise_head(call, self.schedule) if self.prediction == "noise" else call
 
     def _solver(self) -> Solver:
+        start = self.sampler.start
         if self.sampler.solver == "reverse_sde":
-            return sample_reverse_sde
+            return partial(sample_reverse_sde, start=start)
         if self.sampler.solver == "posterior":
-            return sample_posterior
-        times = time_grid(self.schedule, self.sampler.steps)
+            return partial(sample_posterior, start=start)
+        times = time_grid(self.schedule, self.sampler.steps, start)
         if self.sampler.solver == "ddim":
             return partial(sample_ddim, times=times, eta=self.sampler.eta)
         return partial(sample_dpm_solver_pp_2m, times=times)
+
+
+def _filled(
+    base: AxialPredictor, slab: Tensor, k: int, request: GapRequest, cancel: CancelToken | None
+) -> Tensor:
+    """(J, H, W) with k - 1 predicted slices in every gap: ((J - 1) k + 1, H, W)."""
+    depths = (torch.arange(1, k) / k).expand(len(slab) - 1, -1)
+    everywhere = GapRequest(0, depths, request.log2_gap, request.origin)
+    between = base.predict(slab, everywhere, cancel)
+    whole = interleave_rows(slab.flatten(1)[None], between.flatten(2)[None])[0]
+    shaped: Tensor = whole.unflatten(1, slab.shape[1:])
+    return shaped
 
 
 def at_depths(restored: Tensor, request: GapRequest, k: int, first: float = 0.0) -> Tensor:

@@ -30,20 +30,23 @@ class Feeding:
     sampler: SamplerSettings = field(default_factory=SamplerSettings)
     seed: int = 0
     degradation: Degradation = field(default_factory=Degradation)
+    base: AxialPredictor | None = None  # whose prediction a denoiser refines
 
 
 # One line per contract; a network is any of those that the registry gives that contract.
 PREDICTORS: Mapping[Contract, Callable[[Any, Feeding], AxialPredictor]] = {
-    "rows": lambda network, how: LateralPredictor(network, how.halo),
+    "rows": lambda network, how: LateralPredictor(network, how.halo, how.sampler.direction),
     "sequence": lambda network, how: SequencePredictor(network, how.halo),
     "blocks": lambda network, how: BlockPredictor(network, how.halo),
     "denoiser": lambda network, how: DiffusionPredictor(
-        network, how.sampler, how.prediction, how.seed, how.halo
+        network, how.sampler, how.prediction, how.seed, how.halo, how.base
     ),
     "unconditional": lambda network, how: DDNMPredictor(
         network, how.sampler, how.degradation, how.seed, how.halo, how.gap
     ),
-    "masked": lambda network, how: MaskedPredictor(network, how.seed, how.halo, how.gap),
+    "masked": lambda network, how: MaskedPredictor(
+        network, how.seed, how.halo, how.gap, how.sampler.direction
+    ),
     "masked-denoiser": lambda network, how: MaskedDiffusionPredictor(
         network, how.sampler, how.seed, how.halo, how.gap
     ),
@@ -61,14 +64,20 @@ def predictor_for(
     return PREDICTORS[contract](network, how or Feeding())
 
 
-def predictor_of(model: Model, seed: int = 0) -> AxialPredictor:
-    """The predictor of a model as its card describes it."""
+def predictor_of(
+    model: Model,
+    seed: int = 0,
+    sampler: SamplerSettings | None = None,
+    base: AxialPredictor | None = None,
+) -> AxialPredictor:
+    """The predictor of a model as its card describes it, but for another ``sampler`` if given."""
     card = model.card
     how = Feeding(
         halo=card.halo,
         prediction=card.prediction,
-        sampler=card.sampler or SamplerSettings(),
+        sampler=sampler or card.sampler or SamplerSettings(),
         seed=seed,
         degradation=card.degradation.value,
+        base=base,
     )
     return predictor_for(model.network, architecture_named(card.architecture).contract, how)

@@ -150,7 +150,7 @@ def _two_opinions(
     predictor: AxialPredictor, slab: Tensor, request: GapRequest, cancel: CancelToken | None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The prediction (G, D, H, W), and the square of how far two opinions are apart."""
-    if isinstance(predictor, LateralPredictor):
+    if isinstance(predictor, LateralPredictor) and predictor.direction == "mean":
         xz = predictor.restore(slab.permute(1, 0, 2), request, cancel).permute(1, 2, 0, 3)
         yz = predictor.restore(slab.permute(2, 0, 1), request, cancel, upside_down=True)
         one, other = xz, yz.permute(1, 2, 3, 0)

@@ -21,9 +21,10 @@ from napari_d2r.diffusion import (
     unsigned,
 )
 from napari_d2r.inference._diffusion import at_depths
+from napari_d2r.inference._directions import Origin, in_directions
 from napari_d2r.inference._predictors import GapRequest, Halo, pixels_at_once, stop_if_asked
 from napari_d2r.inference._workers import share_out
-from napari_d2r.jobs import CancelToken, SamplerSettings
+from napari_d2r.jobs import CancelToken, Direction, SamplerSettings
 
 # Estimates are held close to the unit range, here -1 to 1; measured values may exceed it a little.
 _CLAMP = (-1.5, 1.5)
@@ -31,7 +32,7 @@ _NEXT_CHANNEL, _NEXT_SAMPLE = 7_919, 1_000_003  # seeds are so far apart
 
 
 class MaskedPredictor:
-    """MS-UNet: one pass over slices whose hidden rows are noise; both directions averaged.
+    """MS-UNet: one pass over slices whose hidden rows are noise; both directions averaged, or one.
 
     Slabs may have channels, (C, J, H, W) -> (C, G, D, H, W), where the network was made for
     them. Noise is keyed by absolute position, so that tiles agree.
@@ -40,9 +41,14 @@ class MaskedPredictor:
     samples, blur, shared_noise = 1, 0.0, True
 
     def __init__(
-        self, network: nn.Module, seed: int = 0, halo: HaloCard | None = None, gap: float = 2.0
+        self,
+        network: nn.Module,
+        seed: int = 0,
+        halo: HaloCard | None = None,
+        gap: float = 2.0,
+        direction: Direction = "mean",
     ) -> None:
-        self.network, self.seed = network.eval(), seed
+        self.network, self.seed, self.direction = network.eval(), seed, direction
         reach, stride = int(network.halo), int(network.stride)  # type: ignore[arg-type]
         slices, lateral = (halo.slices, halo.lateral) if halo else (math.ceil(reach / gap), reach)
         self.halo = Halo(slices, lateral, stride, slice_stride=stride)
@@ -53,11 +59,13 @@ class MaskedPredictor:
     ) -> Tensor:
         """Restore on the grid of round(gap) rows per gap; other depths are interpolated."""
         volume = slab if slab.ndim == 4 else slab[None]
-        z, y, x = request.origin
         k = max(2, round(2**request.log2_gap))
-        xz = self._restore(volume.permute(2, 0, 1, 3), k, (y, z, x), 2 * self.seed, cancel)
-        yz = self._restore(volume.permute(3, 0, 1, 2), k, (x, z, y), 2 * self.seed + 1, cancel)
-        both = (xz.permute(1, 2, 0, 3) + yz.permute(1, 2, 3, 0)) / 2  # (C, (J - 1) k + 1, H, W)
+
+        def restore(slices: Tensor, origin: Origin, index: int) -> Tensor:
+            return self._restore(slices, k, origin, 2 * self.seed + index, cancel)
+
+        # (C, (J - 1) k + 1, H, W)
+        both = in_directions(volume, request.origin, self.direction, restore)
         if self.blur > 0:
             both = blurred(both, self.blur)
             both[:, ::k] = volume
@@ -69,7 +77,7 @@ class MaskedPredictor:
         self,
         slices: Tensor,
         k: int,
-        origin: tuple[int, int, int],
+        origin: Origin,
         seed: int,
         cancel: CancelToken | None,
     ) -> Tensor:
@@ -128,7 +136,7 @@ class MaskedDiffusionPredictor(MaskedPredictor):
         halo: HaloCard | None = None,
         gap: float = 2.0,
     ) -> None:
-        super().__init__(network, seed, halo, gap)
+        super().__init__(network, seed, halo, gap, sampler.direction)
         self.schedule = PreservingSchedule()
         self.times = decoding_times(self.schedule, sampler.steps)
         self.eta, self.samples = sampler.eta, sampler.samples

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_d2r.checkpoints import HaloCard
+from napari_d2r.inference._directions import Origin, in_directions
 from napari_d2r.inference._transfer import to_device
 from napari_d2r.inference._workers import share_out
-from napari_d2r.jobs import CancelToken
+from napari_d2r.jobs import CancelToken, Direction
 from napari_d2r.volumes import Interpolation, interpolate_axial
 
 NUM_SLICES = 4  # that a network of AENet's contract sees
@@ -43,6 +44,15 @@ class Halo:
     lateral: int = 0
     stride: int = 1
     slice_stride: int = 1
+
+    def beyond(self, other: Halo) -> Halo:
+        """What a method needs that reads the predictions of another."""
+        return Halo(
+            self.slices + other.slices,
+            self.lateral + other.lateral,
+            math.lcm(self.stride, other.stride),
+            math.lcm(self.slice_stride, other.slice_stride),
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,14 +148,19 @@ class SequencePredictor:
 
 
 class LateralPredictor:
-    """A row network applied to XZ slices, to YZ slices, and averaged.
+    """A row network applied to XZ slices, to YZ slices, and averaged, or to one of them.
 
     YZ slices are restored upside down: a network that leans to one side along z leans
     the other way there, and the average stands where it should.
     """
 
-    def __init__(self, network: nn.Module, halo: HaloCard | None = None) -> None:
-        self.network = network.eval()
+    def __init__(
+        self,
+        network: nn.Module,
+        halo: HaloCard | None = None,
+        direction: Direction = "mean",
+    ) -> None:
+        self.network, self.direction = network.eval(), direction
         slices = halo.slices if halo else int(network.axial_halo)  # type: ignore[arg-type]
         lateral = halo.lateral if halo else int(network.lateral_halo)  # type: ignore[arg-type]
         self.halo = Halo(slices, lateral, int(network.lateral_stride))  # type: ignore[arg-type]
@@ -154,10 +169,12 @@ class LateralPredictor:
     def predict(
         self, slab: Tensor, request: GapRequest, cancel: CancelToken | None = None
     ) -> Tensor:
-        """Both directions, a few lateral slices at a time."""
-        xz = self.restore(slab.permute(1, 0, 2), request, cancel)  # (Y, G, D, X)
-        yz = self.restore(slab.permute(2, 0, 1), request, cancel, upside_down=True)  # (X, G, D, Y)
-        return (xz.permute(1, 2, 0, 3) + yz.permute(1, 2, 3, 0)) / 2
+        """Both directions, or the one that is wanted, a few lateral slices at a time."""
+
+        def restore(slices: Tensor, origin: Origin, index: int) -> Tensor:
+            return self.restore(slices, request, cancel, upside_down=index == 1)
+
+        return in_directions(slab, request.origin, self.direction, restore)
 
     @torch.inference_mode()
     def restore(

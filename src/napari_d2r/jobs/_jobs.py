@@ -14,6 +14,7 @@ from napari_d2r.jobs._settings import (
     DegradationSettings,
     FrozenModel,
     PriorSettings,
+    SamplerSettings,
     StudentSettings,
     TargetSettings,
 )
@@ -137,6 +138,15 @@ class SuperResolveJob(Job):
         False,
         title="Compile",
         description="By torch's compiler, which takes minutes before it gains a little.",
+    )
+    sampler: SamplerSettings | None = Field(
+        None, title="Sampling", description="Of a diffusion model. None: as its card says."
+    )
+    refine_with: Path | None = Field(
+        None,
+        title="Refine with",
+        description="An IRSDE model that sharpens, in a few steps, what the model predicts: a "
+        "sample. None: no refinement.",
     )
     uncertainty: bool = Field(
         False,

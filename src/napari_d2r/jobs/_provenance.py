@@ -39,6 +39,10 @@ class Provenance(FrozenModel):
     trained_on: str = ""
     attribution: str = ""
     is_sample: bool = Field(False, description="One of many that a diffusion model may draw.")
+    sampler: dict[str, Any] | None = Field(None, description="How a sample was drawn.")
+    refined_with: str = Field(
+        "", description="SHA-256 of the diffusion model that refined the model's prediction."
+    )
     device: str
     engine: str = Field("torch", description="What ran the model on it.")
     seed: int

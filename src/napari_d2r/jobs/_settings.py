@@ -122,13 +122,19 @@ class DDNMSettings(FrozenModel):
     first_steps: int = Field(
         250, ge=1, le=1000, title="First steps", description="Of the first slice, from pure noise."
     )
-    directions: Literal["both", "xz", "yz"] = Field(
-        "both", title="Directions", description="both: the mean of XZ and YZ slices."
-    )
+
+
+Direction = Literal["mean", "xz", "yz"]
 
 
 class SamplerSettings(FrozenModel):
     """How a diffusion prior is turned into a slice."""
+
+    direction: Direction = Field(
+        "mean",
+        title="Direction",
+        description="Of methods that restore lateral slices: mean averages XZ and YZ slices.",
+    )
 
     solver: Literal["reverse_sde", "posterior", "ddim", "dpm++"] = Field(
         "dpm++",
@@ -136,6 +142,13 @@ class SamplerSettings(FrozenModel):
         description="Of IRSDE: the paper's reverse SDE takes 100 steps. DDPMs take ddim.",
     )
     steps: int = Field(8, ge=1, le=1000, title="Steps")
+    start: int | None = Field(
+        None,
+        ge=1,
+        le=100,
+        title="Start",
+        description="Time at which IRSDE begins: None is its end, 100; a refinement begins late.",
+    )
     eta: float = Field(
         0.0,
         ge=0,

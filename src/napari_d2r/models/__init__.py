@@ -10,6 +10,7 @@ from napari_d2r.models._depth import (
 from napari_d2r.models._precision import has_bfloat16, training_type
 from napari_d2r.models._registry import (
     ARCHITECTURES,
+    LATERAL,
     OF_CHANNELS,
     SAMPLED,
     Architecture,
@@ -29,6 +30,7 @@ from napari_d2r.models.time_unet import TimeUNet, TimeUNetConfig
 
 __all__ = [
     "ARCHITECTURES",
+    "LATERAL",
     "OF_CHANNELS",
     "SAMPLED",
     "AENet",

@@ -40,6 +40,10 @@ Contract = Literal[
 SAMPLED: frozenset[Contract] = frozenset(
     {"denoiser", "unconditional", "masked-denoiser", "midpoint-denoiser"}
 )
+# Networks that restore XZ and YZ slices, one by one: a result may be of one direction alone.
+LATERAL: frozenset[Contract] = frozenset(
+    {"rows", "denoiser", "unconditional", "masked", "masked-denoiser"}
+)
 
 # Networks that may be made for several channels, and restore them together.
 OF_CHANNELS: frozenset[Contract] = frozenset({"masked", "masked-denoiser"})

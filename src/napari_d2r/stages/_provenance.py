@@ -48,5 +48,7 @@ def _of_model(plan: SuperResolvePlan) -> dict[str, Any]:
         "weights_sha256": card.weights_sha256,
         "trained_on": card.trained_on,
         "attribution": card.attribution,
-        "is_sample": card.sampler is not None,
+        "is_sample": plan.sampler is not None,
+        "sampler": None if plan.sampler is None else plan.sampler.model_dump(mode="json"),
+        "refined_with": "" if plan.refiner is None else plan.refiner.card.weights_sha256,
     }

@@ -29,10 +29,11 @@ from napari_d2r.inference import (
 )
 from napari_d2r.inspection import Finding
 from napari_d2r.io import check_room, interrupted_shard, ome_zarr_num_bytes
-from napari_d2r.jobs import SuperResolveJob
+from napari_d2r.jobs import SamplerSettings, SuperResolveJob
 from napari_d2r.models import OF_CHANNELS, architecture_named
 from napari_d2r.stages._device import resolve_device
 from napari_d2r.stages._engine import TORCH, resolve_engine
+from napari_d2r.stages._sampling import load_refiner, sampler_of
 from napari_d2r.stages._uncertainty import beside, uncertainty_card
 from napari_d2r.volumes import (
     AxialGrid,
@@ -57,7 +58,8 @@ class SuperResolvePlan:
 
     ``fit`` is in what the volume is unlike those that the model knows; what is grave in it stands
     in ``warnings`` too. ``engine`` is what runs the model: equal names write equal bytes.
-    ``uncertainty`` says how far the result may be off, where that was asked for.
+    ``uncertainty`` says how far the result may be off, where that was asked for. ``sampler`` is how
+    it is drawn, None where it is no sample, and ``refiner`` what refines the model's prediction.
     """
 
     job: SuperResolveJob
@@ -74,6 +76,8 @@ class SuperResolvePlan:
     fit: tuple[Finding, ...] = ()
     engine: str = TORCH
     uncertainty: UncertaintyCard | None = None
+    sampler: SamplerSettings | None = None
+    refiner: Model | None = None
 
     @property
     def output_shape(self) -> tuple[int, int, int]:
@@ -116,6 +120,8 @@ class SuperResolvePlan:
         shapes = [" x ".join(map(str, s)) for s in (self.volume.shape, self.output_shape)]
         edges = " x ".join(map(str, self.shard.shape))
         how = self.job.method if self.model is None else _in_words(self.model)
+        if self.sampler is not None:
+            how += ", " + _drawn(self.sampler, is_refined=self.refiner is not None)
         where = f"{self.device}" if self.engine == TORCH else f"{self.device}, {self.engine}"
         return (
             f"{self.volume.name}: {shapes[0]} voxels of {self.volume.voxel_size}",
@@ -155,7 +161,10 @@ def resolve_super_resolve(
         )
         factor = rounded
     device = resolve_device(job.device)
-    model, predictor = _method(job, device)
+    model = load_model(model_folder(job.model), device) if job.method == "model" else None
+    refiner = load_refiner(job, device)
+    sampler = sampler_of(job, model, refiner)
+    predictor = _predictor(job, model, refiner)
     _check_channels(job, volume, model, output)
     how = _degradation(job, model)
     grid = how.grid(volume.shape[0], factor)
@@ -182,12 +191,18 @@ def resolve_super_resolve(
     engine = TORCH
     if model is not None and volume.num_channels is None:
         predictor, engine, notes = resolve_engine(
-            job.engine, model, predictor, volume, intensity, gap, compiles=job.compile
+            "torch" if refiner is not None else job.engine,
+            model,
+            predictor,
+            volume,
+            intensity,
+            gap,
+            compiles=job.compile,
         )
         warnings += notes
         fit = compare_with_card(volume, model.card, gap, intensity)
         warnings += [str(one) for one in fit if one.severity == "warning"]
-    if model is not None and model.card.sampler is not None:
+    if sampler is not None:
         warnings.append(
             "The result is a diffusion sample: sharp, but one of many that fit the slices."
         )
@@ -201,7 +216,7 @@ def resolve_super_resolve(
     timed = predictor
     if volume.num_channels is not None:
         timed = OfOneSlab(predictor, volume.num_channels)
-    rate = _rate(model, timed, gap, device, engine)
+    rate = _rate(model, refiner, sampler, timed, gap, device, engine)
     shard = choose_shard(shape, factor, predictor.halo, rate, job.shard_seconds, fixed, most)
     if fixed is None and device.type != "cpu":
         shard = fastest_shard(timed, shape, factor, gap, device, rate, most) or shard
@@ -220,6 +235,8 @@ def resolve_super_resolve(
         fit,
         engine,
         uncertainty,
+        sampler,
+        refiner,
     )
     _check_memory(plan)
     if begun is None:  # an interrupted run has most of its room already
@@ -251,17 +268,20 @@ def _check_channels(
         )
 
 
-def _method(job: SuperResolveJob, device: torch.device) -> tuple[Model | None, AxialPredictor]:
-    model = load_model(model_folder(job.model), device) if job.method == "model" else None
-    return model, predictor_of_job(job, model)
-
-
 def predictor_of_job(job: SuperResolveJob, model: Model | None) -> AxialPredictor:
     """What fills the gaps, before an engine is chosen; workers elsewhere make the same of it."""
-    if job.method != "model":
+    device = None if model is None else next(model.network.parameters()).device
+    return _predictor(job, model, load_refiner(job, device))
+
+
+def _predictor(job: SuperResolveJob, model: Model | None, refiner: Model | None) -> AxialPredictor:
+    if model is None:
+        assert job.method != "model"
         return InterpolationPredictor(job.method)
-    assert model is not None
-    return predictor_of(model, job.seed)
+    if refiner is None:
+        return predictor_of(model, job.seed, job.sampler)
+    base = predictor_of(model, job.seed)
+    return predictor_of(refiner, job.seed, sampler_of(job, model, refiner), base)
 
 
 def _degradation(job: SuperResolveJob, model: Model | None) -> Degradation:
@@ -279,6 +299,8 @@ def _degradation(job: SuperResolveJob, model: Model | None) -> Degradation:
 
 def _rate(
     model: Model | None,
+    refiner: Model | None,
+    sampler: SamplerSettings | None,
     predictor: AxialPredictor,
     gap: float,
     device: torch.device,
@@ -287,8 +309,8 @@ def _rate(
     """Voxels per second, measured once for a model, a gap, a device and an engine."""
     if model is None:
         return measure_rate(predictor, gap, device)
-    card = model.card
-    key = (card.weights_sha256, card.sampler, gap, device, engine, torch.get_num_threads())
+    weights = [one.card.weights_sha256 for one in (model, refiner) if one is not None]
+    key = (*weights, sampler, gap, device, engine, torch.get_num_threads())
     if key not in _known_rates:
         _known_rates[key] = measure_rate(predictor, gap, device)
     return _known_rates[key]
@@ -324,6 +346,15 @@ def _in_words(model: Model) -> str:
     if not is_bundled(model.path):
         return card.summary
     return f"the bundled model learned from {card.trained_on} ({card.summary})"
+
+
+def _drawn(sampler: SamplerSettings, *, is_refined: bool) -> str:
+    """How a sample is drawn, in words."""
+    steps = "" if sampler.solver in ("reverse_sde", "posterior") else f"{sampler.steps} steps of "
+    many = f", mean of {sampler.samples}" if sampler.samples > 1 else ""
+    where = "" if sampler.direction == "mean" else f", {sampler.direction.upper()} slices alone"
+    verb = "refined" if is_refined else "sampled"
+    return f"{verb} by {steps}{sampler.solver}{many}{where}"
 
 
 def _store_of(output: Path) -> Path:

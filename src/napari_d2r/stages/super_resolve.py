@@ -31,6 +31,7 @@ from napari_d2r.stages._fill import Compute, compute_here, fill_shards
 from napari_d2r.stages._guard import find_damage, guarded, told_damage
 from napari_d2r.stages._half_widths import half_width_plan
 from napari_d2r.stages._provenance import provenance_of
+from napari_d2r.stages._sampling import with_sampler
 from napari_d2r.stages._super_resolve_plan import (
     SuperResolvePlan,
     is_tiff,
@@ -46,6 +47,7 @@ __all__ = [
     "provenance_of",
     "resolve_super_resolve",
     "run_super_resolve",
+    "with_sampler",
 ]
 
 _HASHED_BYTES, _SLAB_SLICES = 2**30, 16
@@ -269,7 +271,8 @@ def _identity(plan: SuperResolvePlan) -> str:
     volume, grid = plan.volume, plan.grid
     weights = plan.model.card.weights_sha256 if plan.model else plan.job.method
     facts = (volume.shape, str(volume.dtype), tuple(volume.voxel_size), grid.factor, plan.gap)
-    made_by = (weights, plan.engine, plan.job.seed, plan.intensity, plan.job.fall_back)
+    drawn = (plan.sampler, plan.refiner and plan.refiner.card.weights_sha256)
+    made_by = (weights, drawn, plan.engine, plan.job.seed, plan.intensity, plan.job.fall_back)
     digest = hashlib.blake2b(f"{facts} {made_by}".encode())
     slice_bytes = math.prod(volume.shape[1:]) * volume.dtype.itemsize
     thickness = max(1, min(_SLAB_SLICES, _HASHED_BYTES // (8 * slice_bytes)))

@@ -135,7 +135,7 @@ class SequenceTask:
         self.settings, self.mix = settings, GapMix(factor)
         self.factor, self.degradation = factor, degradation
         self.noise = input_noise(pseudo_hr, measured, settings)
-        if self.noise and not degradation.is_sampling:  # no row of the pseudo-HR volume is as measured
+        if self.noise and not degradation.is_sampling:  # no row is as measured
             self.noise = replace(self.noise, k=None)
         gap, kernel = max(2, round(factor)), degradation.kernel(factor)
         self.train, held = kept_back(pseudo_hr, gap, len(kernel))

@@ -51,11 +51,7 @@ def _what(about: Provenance) -> str:
 def _how(about: Provenance) -> str:
     if about.method != "model":
         return f"Slices between the measured ones were made by {about.method} interpolation."
-    kind = (
-        f"are one sample of a diffusion model (seed {about.seed})"
-        if about.is_sample
-        else "are predictions of a neural network"
-    )
+    kind = _sample(about) if about.is_sample else "are predictions of a neural network"
     origin = about.attribution or f"Trained on {about.trained_on}"
     return (
         f"Slices between the measured ones {kind} of the D2R family ({_D2R}): the "
@@ -63,6 +59,20 @@ def _how(about: Provenance) -> str:
         f"{about.weights_sha256[:16]}), run on the device “{about.device}” by {about.engine}. "
         f"{origin.rstrip('.')}. Predictions are not measurements; linear interpolation of the same "
         "stack is the baseline with which they should be compared."
+    )
+
+
+def _sample(about: Provenance) -> str:
+    drawn = about.sampler or {}
+    many = drawn.get("samples", 1)
+    how = f"are the mean of {many} samples" if many > 1 else "are one sample"
+    solver = f"solver {drawn['solver']}, " if drawn else ""
+    if not about.refined_with:
+        return f"{how} of a diffusion model ({solver}seed {about.seed})"
+    return (
+        f"{how} of a diffusion model ({solver}seed {about.seed}; SHA-256 of its weights "
+        f"{about.refined_with[:16]}) that was begun at time {drawn['start']} of 100 with the "
+        "predictions of a neural network"
     )
 
 
