@@ -6,6 +6,7 @@ import math
 import operator
 import struct
 import threading
+import tokenize
 import zlib
 from abc import ABC, abstractmethod
 from collections import OrderedDict
@@ -23,8 +24,8 @@ __all__ = ["MAX_UNIT_BYTES", "READ_ERRORS", "AxesView", "LazyArray", "MemmapArra
 
 # What decoders raise on damaged data. InputError is a ValueError: pass it on first.
 READ_ERRORS = (
-    OSError, ValueError, RuntimeError, KeyError, IndexError, TypeError, EOFError,
-    struct.error, zlib.error,
+    OSError, ValueError, RuntimeError, LookupError, TypeError, EOFError, ArithmeticError,
+    AttributeError, AssertionError, SyntaxError, struct.error, zlib.error, tokenize.TokenError,
 )  # fmt: skip
 
 # The most that one chunk, shard or compressed page may hold: it is decoded whole, and a

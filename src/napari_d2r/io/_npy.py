@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_d2r.errors import InputError
-from napari_d2r.io._lazy import MemmapArray
+from napari_d2r.io._lazy import READ_ERRORS, MemmapArray
 from napari_d2r.io._source import Source, label_axes
 
 __all__ = ["read_npy"]
@@ -18,9 +18,10 @@ def read_npy(path: Path) -> Source:
     try:
         # The mapping is only looked at for its header, and dropped with this frame.
         mapped = np.lib.format.open_memmap(path, mode="r")
-    except (OSError, ValueError, EOFError, OverflowError) as error:
+    except READ_ERRORS as error:
+        reason = " ".join(str(error).split()).rstrip(".")
         raise InputError(
-            f"{path.name} is not a readable .npy file of numbers ({error})."
+            f"{path.name} is not a readable .npy file of numbers ({reason})."
         ) from error
     data = MemmapArray(
         path,

@@ -177,5 +177,5 @@ def _parse(text: str, origin: str) -> Any:
     """Plain values from YAML; what does not parse is said in one line."""
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # also dates and deep nesting
         raise InputError(f"{origin} is not valid YAML: {' '.join(str(error).split())}.") from error
