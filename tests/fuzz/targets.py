@@ -7,7 +7,6 @@ import io
 import json
 import warnings
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import tifffile
 import torch
 
 from napari_d2r.checkpoints import HaloCard, ModelCard, load_model, save_model
-from napari_d2r.errors import D2RError, InputError
+from napari_d2r.errors import D2RError
 from napari_d2r.io import create_output, open_volume
 from napari_d2r.io._journal import Journal
 from napari_d2r.jobs import SuperResolveJob, TrainJob
@@ -189,8 +188,6 @@ def _cards(folder: Path) -> list[bytes]:
 
 def _feed_job(blob: bytes, folder: Path) -> None:
     text = blob.decode("utf-8", errors="replace")
-    with suppress(InputError):
-        TrainJob.from_yaml(text)
     SuperResolveJob.from_yaml(text)
 
 
