@@ -10,6 +10,7 @@ import torch
 
 from napari_d2r.inference import (
     Box,
+    DiffusionPredictor,
     GapRequest,
     Halo,
     InterpolationPredictor,
@@ -19,6 +20,7 @@ from napari_d2r.inference import (
     measured_again,
     predict_slice,
 )
+from napari_d2r.jobs import SamplerSettings
 from napari_d2r.models import build_network
 from napari_d2r.volumes import Degradation, IntensityRange, Volume, VoxelSize
 
@@ -59,6 +61,30 @@ def test_many_boxes_and_single_slices_equal_the_whole(restorer, how, factor):
     )
     crossing = (one[:, 5] + other[:, 5]) / 2  # the result is the mean of both directions
     np.testing.assert_allclose(crossing, whole[:, 5, 5], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("how", BLURRED, ids=lambda how: how.kind)
+def test_a_diffusion_sample_of_blurred_slices_is_free_of_them(how):
+    """A denoiser that knows the truth puts it where it belongs, measured rows included."""
+    truth = np.random.default_rng(0).random((33, 10, 12)).astype(np.float32)
+    stack, first = how.simulate(truth, 4), how.first(4)
+    grid = how.grid(len(stack), 4)
+    wanted = truth[first : first + grid.num_output]
+
+    class Oracle(DiffusionPredictor):
+        def _denoiser(self):
+            lateral = {
+                n: torch.from_numpy(np.moveaxis(wanted, k, 0)) for k, n in ((1, 10), (2, 12))
+            }
+            return lambda x, mu, t: lateral[len(x)][:, None]
+
+    torch.manual_seed(0)
+    network = build_network("nafnet", {"width": 4, "encoder_blocks": [1], "decoder_blocks": [1]})
+    predictor = Oracle(network, SamplerSettings(steps=2), degradation=how)
+    box = Box((0, 0, 0), (grid.num_output, 10, 12))
+    volume = Volume(stack, VoxelSize(4, 1, 1))
+    found = fill_shard(volume, grid, box, predictor, UNIT, 4, CPU)
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from napari_d2r.jobs import OptimizerSettings, PriorSettings, StudentSettings
 from napari_d2r.models import build_network
-from napari_d2r.training import LateralTask, SequenceTask, fit
+from napari_d2r.training import DiffusionTask, LateralTask, SequenceTask, fit
+from napari_d2r.training._batches import draw_rows
+from napari_d2r.training._diffusion_task import clean_and_mean
 from napari_d2r.training._tasks import lost_noise
 from napari_d2r.volumes import Degradation
 
@@ -57,6 +59,27 @@ def test_noise_that_a_mean_takes_away_is_put_back(kind):
     missing = lost_noise(noisy, kernel)
     assert math.hypot(float(left), missing) == pytest.approx(0.1, rel=0.03)
     assert lost_noise(noisy, Degradation().kernel(4)) == 0
+
+
+@pytest.mark.parametrize("how", [BLUR, Degradation("block")], ids=lambda how: how.kind)
+def test_a_diffusion_prior_learns_from_what_is_blurred(how):
+    """Of a ramp, linear interpolation is the truth: mean and clean slice are one."""
+    ramp = torch.arange(60.0)[None, :, None] + torch.arange(56.0)
+    batch = draw_rows(
+        ramp / 100,
+        np.random.default_rng(0),
+        gap=4,
+        batch=6,
+        num_gaps=3,
+        columns=9,
+        kernel=how.kernel(4),
+    )
+    x0, mu = clean_and_mean(batch)
+    assert x0.shape == (6, 1, 12, 9)
+    torch.testing.assert_close(x0, mu)
+    task = DiffusionTask(patterned(20, 4), 4, PRIOR, how)
+    network = build_network("nafnet", {"width": 4, "encoder_blocks": [1], "decoder_blocks": [1]})
+    assert math.isfinite(task.loss(network, np.random.default_rng(0)).item())
 
 
 def test_blind_training_meets_many_blurs():

@@ -34,7 +34,8 @@ from napari_d2r.inference._predictors import (
     stop_if_asked,
 )
 from napari_d2r.jobs import CancelToken, SamplerSettings
-from napari_d2r.models import interleave_rows, linear_rows
+from napari_d2r.models import interleave_rows
+from napari_d2r.volumes import Degradation
 
 # Estimates are held close to the unit range; measured values may exceed it a little.
 _CLAMP = (-0.25, 1.25)
@@ -59,10 +60,12 @@ class DiffusionPredictor:
         prediction: Literal["x0", "noise"] = "x0",
         seed: int = 0,
         halo: HaloCard | None = None,
+        degradation: Degradation | None = None,
         base: AxialPredictor | None = None,
     ) -> None:
         self.network, self.sampler, self.seed = network.eval(), sampler, seed
-        self.prediction, self.base = prediction, base
+        self.prediction, self.degradation = prediction, degradation or Degradation()
+        self.base = base
         self.schedule = MeanRevertingSchedule()
         self.solve = self._solver()  # steps that there are not are refused at once
         reach, stride = int(network.halo), int(network.stride)  # type: ignore[arg-type]
@@ -116,7 +119,8 @@ class DiffusionPredictor:
                     return field.draw(step, numbers, origin[1] * k, origin[2], *shape[-2:])
 
                 restored = restored + self._sample(rows, base, k, noise, cancel)
-            filled.append(at_depths(restored / self.sampler.samples, request, k))
+            begin = self.degradation.grid(slices.shape[1], k).offset
+            filled.append(at_depths(restored / self.sampler.samples, request, k, -begin))
         return torch.cat(filled)
 
     def _sample(
@@ -127,10 +131,15 @@ class DiffusionPredictor:
         noise: NoiseSource,
         cancel: CancelToken | None,
     ) -> Tensor:
-        """(B, J, W) -> one restored slice each, (B, (J - 1) k + 1, W)."""
-        depths = (torch.arange(1, k) / k).to(rows).expand(rows.shape[1] - 1, -1)
-        mu = interleave_rows(rows, linear_rows(rows, depths))[:, None]
-        known = KnownRows(torch.arange(0, mu.shape[-2], k, device=rows.device), rows[:, None])
+        """(B, J, W) -> one restored slice each, on the grid of k rows per gap, (B, N, W)."""
+        how = self.degradation
+        positions = torch.from_numpy(how.grid(rows.shape[1], k).positions())
+        lower = positions.long().clamp(max=rows.shape[1] - 2)
+        part = (positions - lower)[:, None].to(rows)
+        mu = (rows[:, lower] * (1 - part) + rows[:, lower + 1] * part)[:, None]
+        known = None
+        if how.is_sampling:  # others are blurred, and no row is known
+            known = KnownRows(torch.arange(0, mu.shape[-2], k, device=rows.device), rows[:, None])
         condition = Condition(mu, base, known, _CLAMP)
         x = mu
         for step in self.solve(self._denoiser(), condition, self.schedule, noise):

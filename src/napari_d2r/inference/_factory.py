@@ -39,7 +39,13 @@ PREDICTORS: Mapping[Contract, Callable[[Any, Feeding], AxialPredictor]] = {
     "sequence": lambda network, how: SequencePredictor(network, how.halo),
     "blocks": lambda network, how: BlockPredictor(network, how.halo),
     "denoiser": lambda network, how: DiffusionPredictor(
-        network, how.sampler, how.prediction, how.seed, how.halo, how.base
+        network,
+        how.sampler,
+        how.prediction,
+        how.seed,
+        how.halo,
+        how.degradation,
+        how.base,
     ),
     "unconditional": lambda network, how: DDNMPredictor(
         network, how.sampler, how.degradation, how.seed, how.halo, how.gap

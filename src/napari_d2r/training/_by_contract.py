@@ -37,6 +37,7 @@ BLURRED_PRIOR_TASKS: Mapping[
     Contract, Callable[[Tensor, float, PriorSettings, Degradation], Task]
 ] = {
     "rows": LateralTask,
+    "denoiser": DiffusionTask,
     # It learns what slices look like; how they were measured counts when it restores.
     "unconditional": lambda stack, gap, settings, how: UnconditionalTask(stack, gap, settings),
 }

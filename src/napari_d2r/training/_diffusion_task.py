@@ -20,7 +20,17 @@ from napari_d2r.diffusion import (
 from napari_d2r.jobs import PriorSettings
 from napari_d2r.models import interleave_rows, linear_rows
 from napari_d2r.training._batches import GapMix, RowsBatch, draw_rows
-from napari_d2r.training._tasks import gain_db, held_out_slices, picture, whole_slices
+from napari_d2r.training._measurement import longest_gap
+from napari_d2r.training._tasks import (
+    SAMPLING,
+    as_noisy,
+    gain_db,
+    held_out_slices,
+    lost_noise,
+    picture,
+    whole_slices,
+)
+from napari_d2r.volumes import Degradation
 
 _VALIDATION_TIMES = (25, 50, 75)
 
@@ -33,18 +43,28 @@ class DiffusionTask:
     time counts alike.
     """
 
-    def __init__(self, stack: Tensor, gap: float, settings: PriorSettings) -> None:
+    def __init__(
+        self,
+        stack: Tensor,
+        gap: float,
+        settings: PriorSettings,
+        degradation: Degradation = SAMPLING,
+    ) -> None:
         held_out = held_out_slices(len(stack))
         kept = [k for k in range(len(stack)) if k not in held_out]
         self.train, self.settings = stack[kept], settings
+        self.gap, self.degradation = gap, degradation
         self.mix = GapMix(gap)
-        self.longest = (min(stack.shape[1:]) - 1) // 3
+        kernel = degradation.kernel(gap)
+        self.noise = lost_noise(stack, kernel)
+        self.longest = longest_gap(min(stack.shape[1:]), kernel)
         self.schedule = MeanRevertingSchedule()
         self.examples = [
-            clean_and_mean(b) for b in whole_slices(stack[held_out], max(2, round(gap)))
+            clean_and_mean(b) for b in whole_slices(stack[held_out], max(2, round(gap)), kernel)
         ]
 
     def loss(self, network: nn.Module, rng: Generator) -> Tensor:
+        kernel = self.degradation.drawn(rng).kernel(self.gap)
         batch = draw_rows(
             self.train,
             rng,
@@ -52,8 +72,9 @@ class DiffusionTask:
             batch=self.settings.optimizer.batch,
             num_gaps=self.settings.num_gaps,
             columns=self.settings.columns,
+            kernel=kernel,
         )
-        x0, mu = clean_and_mean(batch)
+        x0, mu = clean_and_mean(as_noisy(batch, self.noise))
         t = torch.from_numpy(rng.integers(1, self.schedule.num_steps + 1, len(x0)))
         x = perturb(x0, mu, t, torch.randn_like(x0), self.schedule)
         predicted = _call(network, x, mu, t)
@@ -98,7 +119,10 @@ def _call(network: nn.Module, x: Tensor, mu: Tensor, t: Tensor) -> Tensor:
 
 
 def clean_and_mean(batch: RowsBatch) -> tuple[Tensor, Tensor]:
-    """x0 and mu, (B, 1, gap * num_gaps, W); the last kept row is dropped."""
-    between = linear_rows(batch.rows, batch.depths)
-    x0, mu = (interleave_rows(batch.rows, part)[:, None, :-1] for part in (batch.truth, between))
+    """x0 and mu, (B, 1, gap * num_gaps, W); the row that ends the last gap is dropped."""
+    gap, linear = round(2 ** float(batch.log2_gap)), linear_rows(batch.rows, batch.depths)
+    if batch.truth.shape[2] >= gap:  # measured rows are blurred, and the truth of them is there
+        x0, mu = (part[:, :, :gap].flatten(1, 2)[:, None] for part in (batch.truth, linear))
+    else:
+        x0, mu = (interleave_rows(batch.rows, part)[:, None, :-1] for part in (batch.truth, linear))
     return x0, mu

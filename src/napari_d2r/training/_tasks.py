@@ -75,10 +75,8 @@ class LateralTask:
             columns=self.settings.columns,
             kernel=kernel,
         )
-        rows = batch.rows
-        if self.noise:
-            rows = rows + self.noise * torch.randn(rows.shape).to(rows)
-        predicted = network(rows, batch.depths, batch.log2_gap)
+        batch = as_noisy(batch, self.noise)
+        predicted = network(batch.rows, batch.depths, batch.log2_gap)
         return restoration_loss(
             predicted.flatten(1, 2)[:, None], batch.truth.flatten(1, 2)[:, None], self.settings.loss
         )
@@ -230,6 +228,13 @@ def lost_noise(stack: Tensor, kernel: NDArray[np.float64]) -> float:
     if len(kernel) == 1:
         return 0.0
     return _noise_of(stack) * math.sqrt(1 - float(np.square(kernel).sum()))
+
+
+def as_noisy(batch: RowsBatch, sigma: float) -> RowsBatch:
+    """With white noise on the measured rows; a sigma of 0 draws nothing."""
+    if sigma == 0:
+        return batch
+    return replace(batch, rows=batch.rows + sigma * torch.randn(batch.rows.shape).to(batch.rows))
 
 
 def _noise_of(stack: Tensor) -> float:
