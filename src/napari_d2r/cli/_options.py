@@ -74,7 +74,8 @@ def add_degradation(parser: argparse.ArgumentParser) -> None:
 
 def degradation_of(arguments: argparse.Namespace) -> Degradation:
     """What those options describe."""
-    kind, sigma = arguments.degradation or "slice", arguments.sigma
+    kind: DegradationKind = arguments.degradation or "slice"
+    sigma: float | None = arguments.sigma
     if sigma is not None and kind != "gaussian":
         raise InputError("--sigma goes with --degradation gaussian.")
     return Degradation(kind) if sigma is None else Degradation(kind, sigma)
