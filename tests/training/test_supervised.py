@@ -11,7 +11,7 @@ import torch
 from napari_d2r.jobs import OptimizerSettings
 from napari_d2r.models import build_network, linear_base, linear_rows
 from napari_d2r.training import SupervisedTask, Variety, fit
-from napari_d2r.training._supervised import all_sequences, rows_of
+from napari_d2r.training._teachings import all_sequences, rows_of
 
 SHORT = OptimizerSettings(
     method="muon", max_steps=60, warmup_steps=5, validate_every=30, learning_rate=5e-3, batch=4

@@ -9,32 +9,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
 from napari_d2r.jobs import LossSettings, OptimizerSettings
-from napari_d2r.models import linear_base, linear_rows
-from napari_d2r.training._batches import (
-    RowsBatch,
-    SequenceBatch,
-    draw_rows,
-    draw_sequences,
-    inner_depths,
-)
+from napari_d2r.models import Contract
 from napari_d2r.training._losses import restoration_loss
-from napari_d2r.training._tasks import gain_db, picture
+from napari_d2r.training._tasks import gain_db, mean_square, picture
+from napari_d2r.training._teachings import TEACHINGS
 
 _DIRECTIONS = tuple(permutations(range(3)))
 _SQUARES = LossSettings(l1=0, l2=1)
-_ROW_GAPS, _COLUMNS, _CROP, _JUDGED_EDGE = 8, 128, 80, 96
+_JUDGED_EDGE = 96
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +79,7 @@ class SupervisedTask:
     def __init__(
         self,
         truths: Sequence[NDArray[np.float32]],
-        contract: str,
+        contract: Contract,
         optimizer: OptimizerSettings,
         variety: Variety,
         *,
@@ -94,7 +87,7 @@ class SupervisedTask:
         held_out_rows: int = 40,
         judged_gaps: Sequence[int] = (3, 5, 8, 12),
     ) -> None:
-        self.contract, self.variety, self.loss_settings = contract, variety, loss
+        self.teaching, self.variety, self.loss_settings = TEACHINGS[contract], variety, loss
         self.half_batch = max(1, optimizer.batch // 2)
         self.judged_gaps = judged_gaps
         blurs = variety.blurs or {0.0: 1.0}
@@ -121,15 +114,9 @@ class SupervisedTask:
 
     def preview(self, network: nn.Module) -> Mapping[str, NDArray[np.float32]]:
         gap = self.judged_gaps[-1]
-        part = self.held_out[0][: 4 * gap + 1]
+        example = self.teaching.every(self.held_out[0][: 4 * gap + 1], gap)
         with torch.no_grad():
-            if self.contract == "rows":
-                rows = rows_of(part, gap)
-                found = network(rows.rows, rows.depths, rows.log2_gap)[0].flatten(0, 1)
-            else:
-                batch = all_sequences(part, gap)
-                found = network(batch.slices, batch.depths, batch.log2_gap)[0, gap // 2]
-        return {"prediction": picture(found)}
+            return {"prediction": picture(self.teaching.shown(example.answer(network)))}
 
     def _view(self, rng: Generator) -> Tensor:
         """One volume at random, sharp or blurred, with its axes in any order."""
@@ -143,23 +130,9 @@ class SupervisedTask:
         coarser = float(np.exp(rng.uniform(0, math.log(2)))) if is_coarser else 1.0
         wanted = float(np.exp(rng.uniform(*np.log(self.variety.gaps))))
         gap = min(max(2, round(wanted * coarser)), (min(view.shape) - 1) // 3)
-        log2_gap = math.log2(gap / coarser)
-        batch: RowsBatch | SequenceBatch
-        if self.contract == "rows":
-            columns = round(_COLUMNS * coarser)
-            batch = draw_rows(
-                view, rng, gap=gap, batch=self.half_batch, num_gaps=_ROW_GAPS, columns=columns
-            )
-            given = coarsened(batch.rows[:, None], coarser, only_columns=True)[:, 0]
-            truth = coarsened(batch.truth, coarser, only_columns=True)
-            given, truth = self._varied(rng, given, truth)
-            return network(given, batch.depths, torch.tensor(log2_gap)), truth
-        crop = round(_CROP * coarser)
-        batch = draw_sequences(view, rng, gap=gap, batch=self.half_batch, crop=crop)
-        given = coarsened(batch.slices, coarser, only_columns=False)
-        truth = coarsened(batch.truth, coarser, only_columns=False)
-        given, truth = self._varied(rng, given, truth)
-        return network(given, batch.depths, torch.full((len(given),), log2_gap)), truth
+        drawn = self.teaching.draw(view, rng, gap=gap, batch=self.half_batch, coarser=coarser)
+        given, truth = self._varied(rng, drawn.given, drawn.truth)
+        return replace(drawn, given=given).answer(network), truth
 
     def _varied(self, rng: Generator, given: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
         """Another gamma, contrast, offset and sign for both, and noise for what is given."""
@@ -187,44 +160,7 @@ class SupervisedTask:
     def _gain(self, network: nn.Module, gap: int) -> float:
         squares = []
         for volume in self.held_out:
-            part = volume[: 8 * gap + 1, :, :_JUDGED_EDGE]
-            if self.contract == "rows":
-                rows = rows_of(part, gap)
-                found = network(rows.rows, rows.depths, rows.log2_gap)
-                base, truth = linear_rows(rows.rows, rows.depths), rows.truth
-            else:
-                batch = all_sequences(part, gap)
-                found = network(batch.slices, batch.depths, batch.log2_gap)
-                base = linear_base(batch.slices[:, 1], batch.slices[:, 2], batch.depths)
-                truth = batch.truth
-            squares.append([float((one - truth).square().mean()) for one in (found, base)])
+            example = self.teaching.every(volume[: 8 * gap + 1, :, :_JUDGED_EDGE], gap)
+            answers = (example.answer(network), self.teaching.linear(example))
+            squares.append([mean_square(one, example.truth) for one in answers])
         return gain_db(squares)
-
-
-def coarsened(planes: Tensor, times: float, *, only_columns: bool) -> Tensor:
-    """(B, C, H, W) with pixels ``times`` larger, averaged over; heights stay where told."""
-    if times == 1.0:
-        return planes
-    height, width = planes.shape[-2:]
-    size = (height if only_columns else round(height / times), round(width / times))
-    return F.interpolate(planes, size=size, mode="bilinear", antialias=True)
-
-
-def all_sequences(volume: Tensor, gap: int) -> SequenceBatch:
-    """Every ``gap``-th slice of an isotropic volume as measured; all gaps between them."""
-    num_gaps = (len(volume) - 1) // gap
-    measured = volume[: num_gaps * gap + 1 : gap]
-    taps = torch.arange(num_gaps)[:, None] + torch.arange(-1, 3)
-    slices = measured[taps.clamp(0, num_gaps)]
-    truth = volume[: num_gaps * gap].unflatten(0, (num_gaps, gap))[:, 1:]
-    depths = torch.from_numpy(inner_depths(gap)).to(volume).expand(num_gaps, -1)
-    return SequenceBatch(slices, truth, depths, torch.full((num_gaps,), math.log2(gap)).to(volume))
-
-
-def rows_of(volume: Tensor, gap: int) -> RowsBatch:
-    """The same for XZ slices: all rows between every ``gap``-th row."""
-    num_gaps = (len(volume) - 1) // gap
-    rows = volume[: num_gaps * gap + 1].transpose(0, 1)  # (Y, Z, X)
-    truth = rows[:, :-1].unflatten(1, (num_gaps, gap))[:, :, 1:]
-    depths = torch.from_numpy(inner_depths(gap)).to(volume)[None]
-    return RowsBatch(rows[:, ::gap].contiguous(), truth, depths, torch.tensor(math.log2(gap)))
