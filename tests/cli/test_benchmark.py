@@ -70,6 +70,8 @@ def test_a_suite_that_is_wrong_is_refused(run: Any, suite: Path, tmp_path: Path)
     assert "exactly one of" in refused("baseline: cubic", "baseline: cubic, preset: quick")
     assert "no method before it" in refused("baseline: cubic", "model_of: linear")
     assert "name" in refused("name: cubic", "name: ../cubic")
+    assert "solver" in refused("baseline: cubic", "model: bundled, sampler: {solver: fast}")
+    assert "need perception" in refused("methods:", "metrics: [lpips]\nmethods:")
     assert "Extra inputs" in refused("baseline: cubic", "baseline: cubic, colour: red")
     assert "There is no suite" in run("benchmark", "none", "--out", tmp_path / "out").err
 

@@ -154,6 +154,30 @@ def test_a_cancelled_training_goes_on(truth: Volume, tmp_path: Path, known_rate:
     assert before
 
 
+def test_one_diffusion_model_is_drawn_from_in_several_ways(
+    truth: Volume, tmp_path: Path, times_trained: list[str], known_rate: None
+) -> None:
+    network = {"width": 8, "encoder_blocks": [1], "middle_blocks": 1, "decoder_blocks": [1]}
+    changes = LEARNER | {"prior.network.options": network, "prior.num_gaps": 4}
+    suite = suite_of(
+        LINEAR,
+        {"name": "IRSDE", "preset": "irsde", "set": changes | {"targets.sampler.steps": 2}},
+        {"name": "XZ", "model_of": "IRSDE", "sampler": {"direction": "xz"}},
+        {"name": "refined", "model": "bundled", "refine_with": "IRSDE"},
+        metrics=["psnr", "slice-fid"],
+        perception="random",
+    )
+    report = ran(suite, truth, tmp_path / "out")
+    linear, mean, one, refined = report.rows
+    assert [row.outcome for row in report.rows] == ["done"] * 4, [r.message for r in report.rows]
+    assert times_trained == ["IRSDE"]
+    assert [row.is_sample for row in report.rows] == [False, True, True, True]
+    assert mean.scores["planes"] != one.scores["planes"]
+    assert mean.training == one.training == refined.training
+    assert linear.scores["perceptual"]["slice_fid"]["XZ"] > 0
+    assert "a stand-in" in (tmp_path / "out" / "table.md").read_text("utf-8")
+
+
 def test_supervised_methods_wait_for_a_reference(
     truth: Volume, phantom_files: tuple[Path, Path], tmp_path: Path, known_rate: None
 ) -> None:

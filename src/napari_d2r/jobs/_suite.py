@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from napari_d2r.errors import InputError
 from napari_d2r.jobs._jobs import Job, SuperResolveJob, TrainJob
 from napari_d2r.jobs._presets import load_preset
-from napari_d2r.jobs._settings import DegradationSettings, FrozenModel
+from napari_d2r.jobs._settings import DegradationSettings, FrozenModel, SamplerSettings
 
 Metric = Literal[
     "psnr",
@@ -25,6 +25,8 @@ Metric = Literal[
     "fsc-z",
     "detail",
     "sfrc",
+    "slice-fid",
+    "lpips",
     "shift",
 ]
 PHANTOM = Path("phantom")
@@ -63,6 +65,13 @@ class SuiteMethod(FrozenModel):
     super_resolve: dict[str, Any] = Field(
         default_factory=dict, description="Fields of the super-resolution, such as engine."
     )
+    sampler: dict[str, Any] = Field(
+        default_factory=dict,
+        description="How a sample is drawn, such as direction; the rest as the model's card says.",
+    )
+    refine_with: str | None = Field(
+        None, description="A method before this one, whose IRSDE model sharpens the result."
+    )
     supervised: bool = Field(False, description="Learns from the reference of the suite.")
     blind: bool = Field(False, description="Learns as if slices were point samples.")
     inference_share: float = Field(
@@ -77,7 +86,13 @@ class SuiteMethod(FrozenModel):
             raise ValueError(f"{self.name} needs exactly one of {', '.join(origins)}")
         if self.preset is None and (self.set or self.supervised or self.blind):
             raise ValueError(f"{self.name} trains nothing: set, supervised and blind need a preset")
+        SamplerSettings.model_validate(self.sampler)
         return self
+
+    @property
+    def borrows(self) -> tuple[str, ...]:
+        """Methods whose models it uses."""
+        return tuple(other for other in (self.model_of, self.refine_with) if other is not None)
 
     def train_job(self, suite: Suite, case: SuiteCase, reference: Path | None) -> TrainJob | None:
         """The training of this row; None where it needs none.
@@ -143,6 +158,10 @@ class Suite(Job):
     )
     threads: int = Field(1, ge=1, description="Of torch, on a processor.")
     metrics: tuple[Metric, ...] = ("psnr", "gain", "ssim", "fsc")
+    perception: str | None = Field(
+        None,
+        description="Networks for slice-fid and lpips: a folder, download, or random, a stand-in.",
+    )
     methods: tuple[SuiteMethod, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -155,10 +174,13 @@ class Suite(Job):
         for method in self.methods:
             if method.blind and any(case.degradation.kind == "block" for case in self.cases):
                 raise ValueError(f"{method.name}: who does not know of blocks is half a gap off")
-            if method.model_of is not None and method.model_of not in trained:
-                raise ValueError(f"{method.name}: no method before it trains {method.model_of!r}")
+            for other in method.borrows:
+                if other not in trained:
+                    raise ValueError(f"{method.name}: no method before it trains {other!r}")
             if method.preset is not None:
                 trained.add(method.name)
+        if self.perception is None and {"slice-fid", "lpips"} & set(self.metrics):
+            raise ValueError("slice-fid and lpips need perception: random, download or a folder")
         return self
 
     def only(self, names: list[str]) -> Suite:
@@ -173,7 +195,7 @@ class Suite(Job):
         for name in names:
             if name not in known:
                 raise InputError(f"The suite has no method {name!r}; it has {', '.join(known)}.")
-        wanted = {*names, *(known[name].model_of for name in names)}
+        wanted = {*names, *(other for name in names for other in known[name].borrows)}
         kept = tuple(method for method in self.methods if method.name in wanted)
         return self.model_copy(update={"methods": kept})
 

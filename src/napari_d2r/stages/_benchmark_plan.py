@@ -15,6 +15,7 @@ from napari_d2r.errors import InputError
 from napari_d2r.io import open_volume
 from napari_d2r.jobs import PHANTOM, Suite, SuiteCase, SuiteMethod, SuperResolveJob, TrainJob
 from napari_d2r.samples import phantom_sample
+from napari_d2r.stages._benchmark_report import needs_controls
 from napari_d2r.stages._device import resolve_device
 from napari_d2r.volumes import Volume, VoxelSize, centred_box, require_finite
 
@@ -110,10 +111,13 @@ def resolve_benchmark(
                 train = train.model_copy(update={"clock": clock})
                 trainings[case.name, method.name] = train
             job = method.super_resolve_job(suite, case)
-            job = job.model_copy(update={"model": _model_of(method, where)})
-            source = trainings.get((case.name, method.model_of or method.name))
-            facts = [voxels, case.model_dump_json(), job.to_yaml(), str(suite.threads)]
-            facts += [source.to_yaml()] if source else []
+            refiner = method.refine_with and where.parent / method.refine_with / MODEL
+            job = job.model_copy(update={"model": _model_of(method, where), "refine_with": refiner})
+            facts = [voxels, case.model_dump_json(), job.to_yaml(), str(method.sampler)]
+            facts += [str(suite.threads), str(suite.perception), str(needs_controls(suite))]
+            for other in (method.name, *method.borrows):
+                source = trainings.get((case.name, other))
+                facts += [source.to_yaml()] if source else []
             digest = hashlib.sha256("\n".join(facts).encode()).hexdigest()
             runs.append(BenchmarkRun(case, method, where, train, job, digest, lacks))
     return BenchmarkPlan(suite, truth, folder, tuple(runs), device)

@@ -43,6 +43,13 @@ COLUMNS: Mapping[Metric, tuple[Column, ...]] = {
     "fsc-z": (Column("along Z, nm", ("fsc", "cone_z", "resolution_nm", "0.5"), ".1f"),),
     "detail": (Column("detail", ("controls", "detail"), ".2f"),),
     "sfrc": (Column("sFRC, new", ("controls", "sfrc", "num_listed_anew"), ".0f"),),
+    "slice-fid": tuple(
+        Column(f"SliceFID {name}", ("perceptual", "slice_fid", name), ".3g")
+        for name in ("XZ", "mean")
+    ),
+    "lpips": tuple(
+        Column(f"LPIPS {plane}", ("perceptual", "lpips", plane), ".3f") for plane in PLANES
+    ),
     "shift": (Column("z shift", ("axial_shift_voxels",), "+.3f"),),
 }
 
@@ -114,6 +121,8 @@ class BenchmarkReport:
         clock = "processor time" if self.device == "cpu" else "time by the clock"
         budget = self.suite.minutes
         each = "no budget" if budget is None else f"a budget of {budget:g} minutes each"
+        seen_by = {row.scores["perceptual"]["seen_by"] for row in self.rows if self._is_seen(row)}
+        parts += [f"SliceFID and LPIPS by {' and '.join(sorted(seen_by))}."] if seen_by else []
         parts.append(
             f"PSNR in dB, gain in dB over aligned linear interpolation. Minutes are {clock} on "
             f"{self.device}, {each}, training and super-resolution together; MB: the most memory."
@@ -167,6 +176,10 @@ class BenchmarkReport:
     @property
     def _shape(self) -> str:
         return " x ".join(map(str, self.shape))
+
+    @staticmethod
+    def _is_seen(row: BenchmarkRow) -> bool:
+        return bool(row.scores.get("perceptual"))
 
     def _columns(self) -> list[Column]:
         return [column for metric in self.suite.metrics for column in COLUMNS[metric]]

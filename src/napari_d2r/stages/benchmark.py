@@ -27,6 +27,7 @@ from napari_d2r.jobs import (
     SuiteCase,
     Warned,
 )
+from napari_d2r.perception import load_perception
 from napari_d2r.stages._benchmark_plan import (
     MODEL,
     RESULT,
@@ -39,6 +40,7 @@ from napari_d2r.stages._benchmark_plan import (
 from napari_d2r.stages._benchmark_report import BenchmarkReport, BenchmarkRow, needs_controls
 from napari_d2r.stages._meter import Cost, Meter
 from napari_d2r.stages._passed_on import passed_on
+from napari_d2r.stages._sampling import with_sampler
 from napari_d2r.stages._train_plan import JOB, WORK
 from napari_d2r.stages.evaluate import EvaluationReport, evaluate_stream
 from napari_d2r.stages.super_resolve import (
@@ -177,10 +179,12 @@ def _measured(
     run.folder.mkdir(exist_ok=True)
     if run.train is not None:
         yield from _trained(run, stack, plan.device, cancel)
-    training = _spent(run.folder.parent / (run.method.model_of or run.method.name))
+    trained = (run.method.name, *run.method.borrows)
+    training = sum((_spent(run.folder.parent / name) for name in trained), Cost())
     output = run.folder / RESULT
     with Meter(plan.device) as meter:
-        resolved = resolve_super_resolve(run.super_resolve, stack, output, overwrite=True)
+        job = with_sampler(run.super_resolve, run.method.sampler)
+        resolved = resolve_super_resolve(job, stack, output, overwrite=True)
         done = yield from passed_on(run_super_resolve(resolved, overwrite=True, cancel=cancel))
     _require_completed(done)
     found = replace(open_volume(output), name=run.method.name)
@@ -237,12 +241,14 @@ def _spent(folder: Path) -> Cost:
 def _evaluated(
     result: Volume, plan: BenchmarkPlan, case: SuiteCase
 ) -> Generator[Event, None, EvaluationReport]:
+    perception = load_perception(plan.suite.perception) if plan.suite.perception else None
     events = evaluate_stream(
         result,
         plan.truth,
         factor=case.factor,
         degradation=case.degradation.value,
         controls=needs_controls(plan.suite) and case.degradation.kind != "block",
+        perception=perception,
     )
     _, report = yield from passed_on(events)
     found: EvaluationReport = report
