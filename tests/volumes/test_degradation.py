@@ -126,3 +126,5 @@ def test_a_blind_blur_is_drawn_between_its_bounds_and_a_known_one_is_not_drawn()
 def test_a_blur_that_is_none_is_refused(wrong):
     with pytest.raises(InputError, match="sigma above 0"):
         Degradation("gaussian", **wrong)
+    with pytest.raises(InputError, match="one of slice, block, gaussian, not 'mean'"):
+        Degradation("mean")

@@ -270,7 +270,7 @@ def _identity(plan: SuperResolvePlan) -> str:
     """
     volume, grid = plan.volume, plan.grid
     weights = plan.model.card.weights_sha256 if plan.model else plan.job.method
-    facts = (volume.shape, str(volume.dtype), tuple(volume.voxel_size), grid.factor, plan.gap)
+    facts = (volume.shape, str(volume.dtype), tuple(volume.voxel_size), grid, plan.gap)
     drawn = (plan.sampler, plan.refiner and plan.refiner.card.weights_sha256)
     made_by = (weights, drawn, plan.engine, plan.job.seed, plan.intensity, plan.job.fall_back)
     digest = hashlib.blake2b(f"{facts} {made_by}".encode())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,10 @@ class Degradation:
     spread: float = 1.0
 
     def __post_init__(self) -> None:
+        if self.kind not in get_args(DegradationKind):
+            raise InputError(
+                f"Slices are one of {', '.join(get_args(DegradationKind))}, not {self.kind!r}."
+            )
         if not (0 < self.sigma < math.inf and 1 <= self.spread < math.inf):
             raise InputError(
                 f"A blur needs a sigma above 0 and a spread of at least 1, not {self.sigma:g} "
