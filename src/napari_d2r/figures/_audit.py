@@ -45,7 +45,7 @@ def draw_audit(report: AuditReport, path: Path) -> None:
     require_format(path)
     margins = ConstrainedLayoutEngine(rect=(0.045, 0.03, 0.91, 0.945))
     figure = Figure(figsize=_PAGE, dpi=DPI, facecolor="white", layout=margins)
-    rows = figure.add_gridspec(5, 1, height_ratios=(1.5, 4.75, 1.3, 2.6, 0.95))
+    rows = figure.add_gridspec(5, 1, height_ratios=(1.75, 4.7, 1.3, 2.55, 0.85))
     head, middle, table, curves, foot = (figure.add_subfigure(rows[k]) for k in range(5))
     _write_head(head, report)
     columns = middle.add_gridspec(1, 2, width_ratios=(2.05, 1))
@@ -63,20 +63,20 @@ def draw_audit(report: AuditReport, path: Path) -> None:
 
 def _write_head(figure: SubFigure, report: AuditReport) -> None:
     figure.text(
-        0.0, 0.93, f"Audit of {report.stack}", fontsize=_TITLE, weight="bold", color=INK, va="top"
+        0.0, 0.95, f"Audit of {report.stack}", fontsize=_TITLE, weight="bold", color=INK, va="top"
     )
     figure.text(
         0.0,
-        0.69,
+        0.74,
         f"{report.judged}, every {report.drop}th slice kept; model “{report.provenance.model}”",
         fontsize=SMALL,
         color=_GREY,
         va="top",
     )
-    headline = textwrap.fill(report.headline(), 84)
-    figure.text(0.0, 0.54, headline, fontsize=_HEADLINE, weight="bold", color=RESULT, va="top")
-    findings = textwrap.fill(" ".join(report.findings()), 122)
-    below = 0.54 - 0.155 * (headline.count("\n") + 1)
+    headline = textwrap.fill(report.headline(), 90)
+    figure.text(0.0, 0.58, headline, fontsize=_HEADLINE, weight="bold", color=RESULT, va="top")
+    findings = textwrap.fill(" ".join(report.findings()), 136)
+    below = 0.58 - 0.14 * (headline.count("\n") + 1)
     figure.text(0.0, below, findings, fontsize=SMALL + 0.5, color=INK, va="top", linespacing=1.35)
 
 
@@ -139,10 +139,10 @@ def _write_table(figure: SubFigure, report: AuditReport) -> None:
     controls, evaluation = report.controls, report.evaluation
     header = (
         "",
-        "PSNR inserted",
-        "above linear",
+        "PSNR (dB)",
+        "above linear (dB)",
         "PSNR XZ",
-        "SSIM inserted",
+        "SSIM",
         "attainable",
         "MicroSSIM",
         "sFRC listed",
@@ -156,9 +156,9 @@ def _write_table(figure: SubFigure, report: AuditReport) -> None:
         cells.append(
             (
                 scores.name if scores is not controls.result else "result",
-                f"{scores.psnr.value:.2f} dB",
+                f"{scores.psnr.value:.2f}",
                 "" if scores is controls.linear else _gain_text(scores.gain),
-                f"{whole.plane('XZ').psnr_db:.2f} dB",
+                f"{whole.plane('XZ').psnr_db:.2f}",
                 f"{scores.ssim.value:.3f}",
                 f"{scores.ssim.value / controls.attainable_ssim:.0%}",
                 f"{scores.micro_ssim.similarity:.3f}",
@@ -168,7 +168,7 @@ def _write_table(figure: SubFigure, report: AuditReport) -> None:
                 whole.curves.cone_z.resolution_text(0.5).replace("not crossed", "none"),
             )
         )
-    places = (0.0, 0.235, 0.405, 0.49, 0.575, 0.655, 0.73, 0.80, 0.86, 0.92, 1.0)
+    places = (0.0, 0.235, 0.415, 0.49, 0.58, 0.655, 0.735, 0.81, 0.865, 0.915, 1.0)
     step = 1 / (len(cells) + 1)
     for number, row in enumerate((header, *cells)):
         is_result, at = number == 2, 1 - step * (number + 0.5)
@@ -233,12 +233,12 @@ def _draw_spectra(axes: Axes, report: AuditReport) -> None:
     axes.axvline(finest, color=FOURTH, linewidth=0.8)
     axes.text(
         finest,
-        0.02,
+        0.98,
         " finest along Z\n of the kept slices",
         fontsize=_TINY,
         color=FOURTH,
         transform=axes.get_xaxis_transform(),
-        va="bottom",
+        va="top",
     )
     ticks = [
         f
@@ -279,18 +279,18 @@ def _write_foot(figure: SubFigure, report: AuditReport) -> None:
     made = report.provenance
     controls = report.controls
     notes = (
-        f"Intervals: 95 % of bootstrap samples over sub-cubes. Attainable: SSIM that the noise of "
-        f"the stack ({controls.noise_sigma:.3g} grey levels) leaves to be reached. sFRC: patches "
-        "whose Fourier ring correlation with the truth ends below the 5 % point of linear’s. "
-        "Pulsing: how far the detail of inserted slices is from that of kept ones, at the worst "
-        "depth. Detail: power seen from the side beyond what the kept slices carry, over that seen "
-        "from above. Domain: noise doubled, grey values inverted, stack turned about Z; each "
-        "judged against its own truth."
+        "Rows are of inserted XY slices but for PSNR XZ and FSC. Intervals: 95 % of bootstrap "
+        "samples over sub-cubes. Attainable: share of the SSIM that the noise of the stack "
+        f"({controls.noise_sigma:.3g} grey levels) leaves to be reached. sFRC: patches whose "
+        "Fourier ring correlation with the truth ends below the 5 % point of linear’s. Pulsing: "
+        "how far the detail of inserted slices is from that of kept ones, at the worst depth. "
+        "Detail: power seen from the side beyond what the kept slices carry, over that seen from "
+        "above. Domain: noise doubled, grey values inverted, stack turned about Z; each judged against its truth."
     )
     learned = f", learned from {made.trained_on}" if made.trained_on else ""
     origin = (
         f"napari-d2r {made.version} · {made.model} ({made.architecture}{learned}) · weights "
         f"{made.weights_sha256[:16]} · {made.device}, {made.engine} · {report.seconds / 60:.0f} min"
     )
-    figure.text(0.0, 0.95, textwrap.fill(notes, 150), fontsize=_TINY, color=_GREY, va="top")
-    figure.text(0.0, 0.05, textwrap.fill(origin, 150), fontsize=_TINY, color=INK, va="bottom")
+    figure.text(0.0, 0.95, textwrap.fill(notes, 158), fontsize=_TINY, color=_GREY, va="top")
+    figure.text(0.0, 0.05, textwrap.fill(origin, 158), fontsize=_TINY, color=INK, va="bottom")

@@ -82,9 +82,8 @@ class AuditReport:
     @property
     def judged(self) -> str:
         """Which voxels were judged, in words."""
-        z, y, x = self.reference.shape
-        part = "all" if self.reference.shape == self.whole_shape else "the central"
-        return f"{part} {z} x {y} x {x} voxels of {self.reference.voxel_size}"
+        judged, whole = (" x ".join(map(str, s)) for s in (self.reference.shape, self.whole_shape))
+        return f"{judged} of {whole} voxels, each {self.reference.voxel_size}"
 
     def headline(self) -> str:
         """The finding in one sentence."""
@@ -121,6 +120,9 @@ class AuditReport:
             found.append(f"Still closer than linear with {_listing(kept)}.")
         if lost:
             found.append(f"Further off than linear with {_listing(lost)}.")
+        learned_from = self.provenance.trained_on
+        if learned_from:
+            found.append(f"The model learned from {learned_from}: there it has seen the answer.")
         shift = self.evaluation.result.axial_shift
         if abs(shift) > 0.25:
             found.append(f"The result stands {shift:+.2f} voxels off along Z.")
