@@ -285,7 +285,8 @@ def _write_foot(figure: SubFigure, report: AuditReport) -> None:
         "Fourier ring correlation with the truth ends below the 5 % point of linear’s. Pulsing: "
         "how far the detail of inserted slices is from that of kept ones, at the worst depth. "
         "Detail: power seen from the side beyond what the kept slices carry, over that seen from "
-        "above. Domain: noise doubled, grey values inverted, stack turned about Z; each judged against its truth."
+        "above. Domain: noise doubled, grey values inverted, stack turned about Z; each judged "
+        "against its truth."
     )
     learned = f", learned from {made.trained_on}" if made.trained_on else ""
     origin = (
