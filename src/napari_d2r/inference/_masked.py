@@ -18,6 +18,7 @@ from napari_d2r.diffusion import (
     decode,
     decoding_times,
     signed,
+    times_like,
     unsigned,
 )
 from napari_d2r.inference._diffusion import at_depths
@@ -117,7 +118,7 @@ class MaskedPredictor:
         stop_if_asked(cancel)
         length = (rows.shape[2] - 1) * k + 1
         hidden = noise(0, (*rows.shape[:2], length, rows.shape[3])).to(rows)
-        filled = unsigned(self.network(interlaced(hidden, signed(rows), k), _zeros(rows)))
+        filled = unsigned(self.network(interlaced(hidden, signed(rows), k), times_like(0, rows)))
         return interlaced(filled, rows, k)
 
 
@@ -174,8 +175,3 @@ def blurred(volume: Tensor, sigma: float) -> Tensor:
     kernel = weights[:, None, None] * weights[:, None] * weights
     padded = F.pad(volume[:, None], (1, 1, 1, 1, 1, 1), mode="replicate")
     return F.conv3d(padded, kernel[None, None])[:, 0]
-
-
-def _zeros(rows: Tensor) -> Tensor:
-    """The time that a network is told that knows none."""
-    return torch.zeros(len(rows)).to(rows)

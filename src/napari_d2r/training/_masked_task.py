@@ -43,6 +43,7 @@ class MaskedTask:
     """
 
     times: tuple[int, ...] = (0,)
+    judged_by = "held-out gain (dB)"
 
     def __init__(self, stack: Tensor, gap: float, settings: PriorSettings) -> None:
         volume = stack if stack.ndim == 4 else stack[None]
@@ -63,7 +64,7 @@ class MaskedTask:
     def loss(self, network: nn.Module, rng: Generator) -> Tensor:
         x0, known = self._draw(rng)
         filled = torch.where(known, signed(x0), torch.randn_like(x0))
-        predicted = network(filled, torch.zeros(len(x0)).to(x0))
+        predicted = network(filled, times_like(0, x0))
         return restoration_loss(predicted, signed(x0), self.settings.loss)
 
     def validate(self, network: nn.Module) -> Mapping[str, float]:
@@ -75,8 +76,7 @@ class MaskedTask:
                 found = self._estimate(network, x0, time)
                 squares.append([float((found - x0).square().mean()), base])
         gain = gain_db(squares)
-        name = "held-out gain (dB)" if self.times == (0,) else "one-step gain (dB)"
-        return {"score": gain, name: gain}
+        return {"score": gain, self.judged_by: gain}
 
     def preview(self, network: nn.Module) -> Mapping[str, NDArray[np.float32]]:
         x0, linear = self.examples[0]
@@ -104,7 +104,7 @@ class MaskedTask:
         """The slice as found in one pass, its known rows exact."""
         known = self.known[:, None]
         filled = torch.where(known, signed(x0), seeded_noise(x0, time))
-        found: Tensor = network(filled, torch.zeros(len(x0)).to(x0))
+        found: Tensor = network(filled, times_like(0, x0))
         return torch.where(known, x0, unsigned(found))
 
 
@@ -116,6 +116,7 @@ class MaskedDenoiserTask(MaskedTask):
     """
 
     times = (250, 500, 750)
+    judged_by = "one-step gain (dB)"
 
     def __init__(self, stack: Tensor, gap: float, settings: PriorSettings) -> None:
         super().__init__(stack, gap, settings)

@@ -45,6 +45,7 @@ class MidpointTask:
     """
 
     times: tuple[int, ...] = (0,)
+    judged_by = "held-out gain (dB)"
 
     def __init__(self, stack: Tensor, gap: float, settings: PriorSettings) -> None:
         self.settings = settings
@@ -67,8 +68,7 @@ class MidpointTask:
             found = self._estimate(network, below, middle, above, time)
             squares.append([float((found - middle).square().mean()), linear])
         gain = gain_db(squares)
-        name = "held-out gain (dB)" if self.times == (0,) else "one-step gain (dB)"
-        return {"score": gain, name: gain}
+        return {"score": gain, self.judged_by: gain}
 
     def preview(self, network: nn.Module) -> Mapping[str, NDArray[np.float32]]:
         below, middle, above = self.examples[:1].split(1, dim=1)
@@ -103,6 +103,7 @@ class MidpointDenoiserTask(MidpointTask):
     """vEMDiffuse-a (Lu et al. 2024): the noise of the middle slice, given its neighbours."""
 
     times = (250, 500, 750)
+    judged_by = "one-step gain (dB)"
 
     def __init__(self, stack: Tensor, gap: float, settings: PriorSettings) -> None:
         super().__init__(stack, gap, settings)
