@@ -131,6 +131,9 @@ def test_resume_runs_what_is_not_done_and_what_has_changed(
     second = ran(suite_of(LINEAR, LEARNED, cubic), truth, folder, resume=True)
     assert second.rows[:2] == first.rows
     assert times_trained == ["learned"]
+    measured_anew = ran(suite_of(LEARNED, metrics=["sfrc"]), truth, folder, resume=True)
+    assert "controls" in measured_anew.rows[0].scores
+    assert times_trained == ["learned"]
     ran(suite_of(LEARNED, seed=1), truth, folder, resume=True)
     assert times_trained == ["learned"] * 2
     ran(suite_of(LEARNED, seed=1), truth, folder, overwrite=True)
@@ -147,11 +150,12 @@ def test_a_cancelled_training_goes_on(truth: Volume, tmp_path: Path, known_rate:
             cancel.cancel()
     assert last == Finished(Outcome.CANCELLED)
     assert "linear" in (folder / "table.md").read_text("utf-8")
-    begun = folder / "x4" / "learned" / "model" / "work" / "identity"
-    before = begun.stat().st_mtime_ns
-    assert [row.outcome for row in ran(plan.suite, truth, folder, resume=True).rows] == ["done"] * 2
-    assert not begun.exists()
-    assert before
+    learned = folder / "x4" / "learned"
+    assert (learned / "model" / "work" / "identity").exists()
+    spent = json.loads((learned / "training.json").read_text("utf-8"))["wall_s"]
+    rows = ran(plan.suite, truth, folder, resume=True).rows
+    assert [row.outcome for row in rows] == ["done", "done"]
+    assert rows[1].training.wall_s > spent > 0
 
 
 def test_one_diffusion_model_is_drawn_from_in_several_ways(

@@ -24,13 +24,18 @@ SUITE, MODEL, RESULT, STACK = "suite.yaml", "model", "result.ome.zarr", "stack.t
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkRun:
-    """One method on one case. ``lacks`` says what is missing where it cannot run."""
+    """One method on one case.
+
+    ``training`` and ``identity`` are hashes of all that shapes the model, and the row;
+    ``lacks`` says what is missing where it cannot run.
+    """
 
     case: SuiteCase
     method: SuiteMethod
     folder: Path
     train: TrainJob | None
     super_resolve: SuperResolveJob
+    training: str
     identity: str
     lacks: str = ""
 
@@ -99,7 +104,7 @@ def resolve_benchmark(
     device = resolve_device(suite.device)
     reference = reference or suite.reference
     voxels = hashlib.sha256(np.ascontiguousarray(truth.read()).tobytes()).hexdigest()
-    trainings: dict[tuple[str, str], TrainJob] = {}
+    trainings: dict[tuple[str, str], str] = {}
     runs = []
     for case in suite.cases:
         _require_long_enough(truth, case)
@@ -109,18 +114,27 @@ def resolve_benchmark(
             if train is not None:
                 clock = "processor" if device.type == "cpu" else "wall"
                 train = train.model_copy(update={"clock": clock})
-                trainings[case.name, method.name] = train
             job = method.super_resolve_job(suite, case)
             refiner = method.refine_with and where.parent / method.refine_with / MODEL
-            job = job.model_copy(update={"model": _model_of(method, where), "refine_with": refiner})
-            facts = [voxels, case.model_dump_json(), job.to_yaml(), str(method.sampler)]
-            facts += [str(suite.threads), str(suite.perception), str(needs_controls(suite))]
-            for other in (method.name, *method.borrows):
-                source = trainings.get((case.name, other))
-                facts += [source.to_yaml()] if source else []
-            digest = hashlib.sha256("\n".join(facts).encode()).hexdigest()
-            runs.append(BenchmarkRun(case, method, where, train, job, digest, lacks))
+            model = _model_of(method, where)
+            job = job.model_copy(update={"model": model, "refine_with": refiner})
+            facts = [voxels, case.model_dump_json(), str(suite.threads)]
+            learns = "" if train is None else _digest(*facts, train.to_yaml())
+            trainings[case.name, method.name] = learns
+            identity = _digest(
+                *facts,
+                job.to_yaml(),
+                str(method.sampler),
+                "" if model is None or method.model is None else load_card(model)[0].weights_sha256,
+                *(trainings[case.name, other] for other in (method.name, *method.borrows)),
+                f"{suite.perception} {needs_controls(suite)}",
+            )
+            runs.append(BenchmarkRun(case, method, where, train, job, learns, identity, lacks))
     return BenchmarkPlan(suite, truth, folder, tuple(runs), device)
+
+
+def _digest(*facts: str) -> str:
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()
 
 
 def _lacks(method: SuiteMethod, reference: Path | None) -> str:
@@ -134,7 +148,6 @@ def _model_of(method: SuiteMethod, folder: Path) -> Path | None:
         return None
     if method.model is not None:
         model = model_folder(method.model)
-        load_card(model)
     else:
         model = (folder.parent / (method.model_of or method.name)) / MODEL
     return model / method.use if method.use else model

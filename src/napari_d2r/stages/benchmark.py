@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import shutil
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from napari_d2r.errors import DiskFullError, InputError, explain
+from napari_d2r.errors import D2RError, DiskFullError, InputError, explain
 from napari_d2r.io import open_volume, save_tiff
 from napari_d2r.jobs import (
     CancelToken,
@@ -24,7 +24,7 @@ from napari_d2r.jobs import (
     Outcome,
     StageStarted,
     Started,
-    SuiteCase,
+    TrainJob,
     Warned,
 )
 from napari_d2r.perception import load_perception
@@ -96,7 +96,7 @@ def run_benchmark(
     DiskFullError
         When the disk runs out of room.
     """
-    stacks = _begin(plan, resume, overwrite)
+    session = _Session(plan, _begin(plan, resume, overwrite), cancel)
     yield Started("benchmark", plan.folder)
     shape = plan.truth.shape
     report = BenchmarkReport(plan.suite, plan.truth.name, shape, plan.device.type, plan.folder, ())
@@ -106,7 +106,7 @@ def run_benchmark(
                 yield StageStarted(run.title, index, len(plan.runs))
                 row = _row_of(run)
                 if row is None:
-                    row = yield from _attempt(run, stacks[run.case.name], plan, cancel)
+                    row = yield from session.attempt(run)
                     _write(run.folder / ROW, row.model_dump_json(indent=2))
                 report = replace(report, rows=(*report.rows, row))
                 report.save()
@@ -148,88 +148,109 @@ def _row_of(run: BenchmarkRun) -> BenchmarkRow | None:
     return row if is_same else None
 
 
-def _attempt(
-    run: BenchmarkRun, stack: Volume, plan: BenchmarkPlan, cancel: CancelToken | None
-) -> Generator[Event, None, BenchmarkRow]:
-    row = BenchmarkRow(
-        case=run.case.name,
-        method=run.method.name,
-        outcome="skipped",
-        message=run.lacks,
-        folder=run.folder,
-        identity=run.identity,
-    )
-    if run.lacks:
-        return row
-    try:
-        changes = yield from _measured(run, stack, plan, cancel)
-    except (_Cancelled, DiskFullError):
-        raise
-    except Exception as error:  # one method that fails must not end the others
-        logger.warning("%s failed", run.title, exc_info=True)
-        yield Warned(f"{run.title}: {explain(error)}")
-        changes = {"outcome": "failed", "message": explain(error)}
-    return row.model_copy(update=changes)
+class _Session:
+    """What all runs of a benchmark share.
 
+    Raises
+    ------
+    InputError
+        When the networks that the suite names for SliceFID and LPIPS are not there.
+    """
 
-def _measured(
-    run: BenchmarkRun, stack: Volume, plan: BenchmarkPlan, cancel: CancelToken | None
-) -> Generator[Event, None, dict[str, Any]]:
-    """Train, super-resolve and evaluate; what goes into the row."""
-    run.folder.mkdir(exist_ok=True)
-    if run.train is not None:
-        yield from _trained(run, stack, plan.device, cancel)
-    trained = (run.method.name, *run.method.borrows)
-    training = sum((_spent(run.folder.parent / name) for name in trained), Cost())
-    output = run.folder / RESULT
-    with Meter(plan.device) as meter:
-        job = with_sampler(run.super_resolve, run.method.sampler)
-        resolved = resolve_super_resolve(job, stack, output, overwrite=True)
-        done = yield from passed_on(run_super_resolve(resolved, overwrite=True, cancel=cancel))
-    _require_completed(done)
-    found = replace(open_volume(output), name=run.method.name)
-    report = yield from _evaluated(found, plan, run.case)
-    result, linear = report.result, report.linear
-    gains = {p.plane: _gain(p.psnr_db, linear.plane(p.plane).psnr_db) for p in result.planes}
-    told: dict[str, Any] = json.loads(report.to_json())
-    scores = told["volumes"][1] | {"gain_db": gains}
-    if "controls" in told:
-        scores["controls"] = told["controls"]["volumes"][1]
-    spent = (training + meter.cost).seconds(plan.device)
-    minutes = plan.suite.minutes
-    return {
-        "outcome": "done",
-        "message": "",
-        "is_sample": provenance_of(resolved).is_sample,
-        "over_budget": minutes is not None and spent > 60 * minutes * _TOLERANCE,
-        "training": training,
-        "applying": meter.cost,
-        "scores": scores,
-    }
+    def __init__(
+        self, plan: BenchmarkPlan, stacks: Mapping[str, Volume], cancel: CancelToken | None
+    ) -> None:
+        self.plan, self.stacks, self.cancel, self.device = plan, stacks, cancel, plan.device
+        eyes = plan.suite.perception
+        self.perception = None if eyes is None else load_perception(eyes)
 
+    def attempt(self, run: BenchmarkRun) -> Generator[Event, None, BenchmarkRow]:
+        """The row of a method, whatever becomes of it."""
+        row = BenchmarkRow(
+            case=run.case.name,
+            method=run.method.name,
+            outcome="skipped",
+            message=run.lacks,
+            folder=run.folder,
+            identity=run.identity,
+        )
+        if run.lacks:
+            return row
+        run.folder.mkdir(exist_ok=True)
+        try:
+            changes = yield from self._measured(run)
+        except (_Cancelled, DiskFullError):
+            raise
+        except Exception as error:  # one method that fails must not end the others
+            logger.warning("%s failed", run.title, exc_info=True)
+            yield Warned(f"{run.title}: {explain(error)}")
+            changes = {"outcome": "failed", "message": explain(error)}
+        return row.model_copy(update=changes)
 
-def _trained(
-    run: BenchmarkRun, stack: Volume, device: torch.device, cancel: CancelToken | None
-) -> Iterator[Event]:
-    """A model in the folder of the run; one that is there already, or half there, is used."""
-    assert run.train is not None
-    folder, begun = run.folder / MODEL, run.folder / BEGUN
-    is_ours = begun.is_file() and begun.read_text("utf-8") == run.identity
-    if is_ours and (folder / JOB).is_file():
-        return
-    resume = is_ours and (folder / WORK / JOB).is_file()
-    if not resume:
-        _write(run.folder / SPENT, Cost().model_dump_json())
-    _write(begun, run.identity)
-    how = {"resume": resume, "overwrite": not resume}
-    so_far, meter = _spent(run.folder), Meter(device)
-    try:
-        with meter:
-            plan = resolve_train(run.train, stack, folder, **how)
-            ended = yield from passed_on(run_train(plan, **how, cancel=cancel))
-    finally:  # what an interrupted session has spent counts too
-        _write(run.folder / SPENT, (so_far + meter.cost).model_dump_json())
-    _require_completed(ended)
+    def _measured(self, run: BenchmarkRun) -> Generator[Event, None, dict[str, Any]]:
+        """Train, super-resolve and evaluate; what goes into the row."""
+        if run.train is not None:
+            yield from self._trained(run, run.train)
+        trained = (run.method.name, *run.method.borrows)
+        training = sum((_spent(run.folder.parent / name) for name in trained), Cost())
+        output = run.folder / RESULT
+        with Meter(self.device) as meter:
+            job = with_sampler(run.super_resolve, run.method.sampler)
+            plan = resolve_super_resolve(job, self.stacks[run.case.name], output, overwrite=True)
+            events = run_super_resolve(plan, overwrite=True, cancel=self.cancel)
+            _require_completed((yield from passed_on(events)))
+        spent, minutes = (training + meter.cost).seconds(self.device), self.plan.suite.minutes
+        scores = yield from self._scores(run, output)
+        return {
+            "outcome": "done",
+            "is_sample": provenance_of(plan).is_sample,
+            "over_budget": minutes is not None and spent > 60 * minutes * _TOLERANCE,
+            "training": training,
+            "applying": meter.cost,
+            "scores": scores,
+        }
+
+    def _trained(self, run: BenchmarkRun, job: TrainJob) -> Iterator[Event]:
+        """A model in the folder of the run; one that is there already, or half there, is used."""
+        folder, begun = run.folder / MODEL, run.folder / BEGUN
+        is_ours = begun.is_file() and begun.read_text("utf-8") == run.training
+        if is_ours and (folder / JOB).is_file():
+            return
+        resume = is_ours and (folder / WORK / JOB).is_file()
+        so_far, meter = _spent(run.folder) if resume else Cost(), Meter(self.device)
+        _write(begun, run.training)
+        how = {"resume": resume, "overwrite": not resume}
+        try:
+            with meter:
+                plan = resolve_train(job, self.stacks[run.case.name], folder, **how)
+                ended = yield from passed_on(run_train(plan, **how, cancel=self.cancel))
+        finally:  # what an interrupted session has spent counts too
+            _write(run.folder / SPENT, (so_far + meter.cost).model_dump_json())
+        _require_completed(ended)
+
+    def _scores(self, run: BenchmarkRun, output: Path) -> Generator[Event, None, dict[str, Any]]:
+        """The result as ``evaluate --json`` tells it, and what it gains over linear."""
+        how = run.case.degradation
+        events = evaluate_stream(
+            replace(open_volume(output), name=run.method.name),
+            self.plan.truth,
+            factor=run.case.factor,
+            degradation=how.value,
+            controls=needs_controls(self.plan.suite) and how.kind != "block",
+            perception=self.perception,
+        )
+        report: EvaluationReport
+        _, report = yield from passed_on(events)
+        linear = report.linear
+        gains = {
+            plane.plane: _gain(plane.psnr_db, linear.plane(plane.plane).psnr_db)
+            for plane in report.result.planes
+        }
+        told: dict[str, Any] = json.loads(report.to_json())
+        scores: dict[str, Any] = told["volumes"][1] | {"gain_db": gains}
+        if "controls" in told:
+            scores["controls"] = told["controls"]["volumes"][1]
+        return scores
 
 
 def _spent(folder: Path) -> Cost:
@@ -238,31 +259,16 @@ def _spent(folder: Path) -> Cost:
     return Cost.model_validate_json(path.read_text("utf-8")) if path.is_file() else Cost()
 
 
-def _evaluated(
-    result: Volume, plan: BenchmarkPlan, case: SuiteCase
-) -> Generator[Event, None, EvaluationReport]:
-    perception = load_perception(plan.suite.perception) if plan.suite.perception else None
-    events = evaluate_stream(
-        result,
-        plan.truth,
-        factor=case.factor,
-        degradation=case.degradation.value,
-        controls=needs_controls(plan.suite) and case.degradation.kind != "block",
-        perception=perception,
-    )
-    _, report = yield from passed_on(events)
-    found: EvaluationReport = report
-    return found
-
-
 def _gain(psnr: float, linear: float) -> float | None:
     """In dB; None where either is infinite."""
     return psnr - linear if math.isfinite(psnr) and math.isfinite(linear) else None
 
 
 def _require_completed(ended: tuple[Outcome, Any]) -> None:
-    if ended[0] is not Outcome.COMPLETED:
+    if ended[0] is Outcome.CANCELLED:
         raise _Cancelled
+    if ended[0] is not Outcome.COMPLETED:
+        raise D2RError(f"It did not complete: {ended[0].value}.")
 
 
 @contextmanager
