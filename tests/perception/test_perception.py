@@ -16,6 +16,7 @@ from napari_d2r.metrics import slice_fid
 from napari_d2r.perception import LPIPS, RandomFeatures, _load, load_perception
 from napari_d2r.samples import make_phantom
 from napari_d2r.stages.evaluate import evaluate
+from napari_d2r.training._continuity import continuity_loss
 from napari_d2r.volumes import Volume, VoxelSize
 
 ISOTROPIC = VoxelSize(10, 10, 10)
@@ -89,6 +90,11 @@ def test_lpips_is_the_formula_on_the_layers_of_alexnet(images, weights) -> None:
     lpips = LPIPS(trunk, heads)
     np.testing.assert_allclose(lpips(a, b), expected.numpy(), rtol=1e-4)
     np.testing.assert_allclose(lpips(a, a), 0, atol=1e-12)
+    tensors = torch.from_numpy(a).requires_grad_(), torch.from_numpy(b)
+    found = lpips.loss(*tensors)
+    np.testing.assert_allclose(found.detach(), expected.numpy(), rtol=1e-4)
+    found.sum().backward()
+    assert float(tensors[0].grad.abs().max()) > 0
     with pytest.raises(InputError, match="32 x 32"):
         lpips(a[:, :20], b[:, :20])
     with pytest.raises(ModelFileError, match="not the weights of AlexNet"):
@@ -115,6 +121,12 @@ def test_weights_are_taken_from_a_folder(tmp_path: Path, images, weights) -> Non
         torch.save(part, tmp_path / name)
     both = load_perception(str(tmp_path))
     assert both.distance(images, images) == pytest.approx(0)
+    slices = torch.from_numpy(images)[None, :4]
+    steps = both.distance(images[:3], images[1:4])
+    expected = steps.mean() + np.abs(steps[:, None] - steps).mean() / (2 * steps.mean())
+    loss = continuity_loss(slices, str(tmp_path))
+    assert float(loss) == pytest.approx(expected, rel=1e-3)
+    assert float(continuity_loss(slices)) != pytest.approx(expected, rel=0.05)
     (tmp_path / "alex.pth").write_bytes(b"no weights")
     with pytest.raises(ModelFileError, match=r"alex\.pth"):
         load_perception(tmp_path)

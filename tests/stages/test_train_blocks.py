@@ -45,6 +45,7 @@ def test_srunet_is_trained_for_the_gap_of_the_stack_and_used(
         (["student.loss.cubic=1"], "for networks of blocks, not for aenet-fast"),
         (["prior.loss.cubic=1"], "for networks of blocks, not for lateral"),
         (["prior.loss.continuity=1"], "for networks of sequences, not for lateral"),
+        (["student.loss={continuity: 1, perception: nowhere}"], "nowhere holds neither"),
         ([*BLOCKS, "student.loss={continuity: 1}"], "for networks of sequences, not for srunet"),
         (["student.network.architecture=nafnet"], "does not serve stage III; choose .* or srunet"),
     ],

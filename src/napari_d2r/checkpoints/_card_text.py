@@ -256,7 +256,7 @@ def _procedure(card: ModelCard) -> str:
     if stage is None:
         return how
     fitted = stage.optimizer
-    losses = " + ".join(f"{w:g} {name}" for name, w in stage.loss.model_dump().items() if w)
+    losses = " + ".join(f"{w:g} {name}" for name, w in stage.loss.weights.items())
     return (
         f"{how}; batch {fitted.batch}, learning rate "
         f"{fitted.learning_rate:g}, {fitted.schedule} schedule, loss {losses}, seed {job.seed}"

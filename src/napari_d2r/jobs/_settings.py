@@ -95,12 +95,24 @@ class LossSettings(FrozenModel):
         title="Continuity",
         description="Slices of a gap change little and evenly; for networks of sequences.",
     )
+    perception: str = Field(
+        "",
+        title="Perception",
+        description="Folder with the weights of LPIPS, by which continuity is then judged; empty: "
+        "by edges.",
+    )
     cubic: float = Field(
         0.0,
         ge=0,
         title="Cubic-weighted",
         description="Squares, where cubic interpolation errs above all; for networks of blocks.",
     )
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Of the losses that count, by name."""
+        named = self.model_dump(exclude={"perception"})
+        return {name: weight for name, weight in named.items() if weight}
 
 
 class DDNMSettings(FrozenModel):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -50,7 +50,7 @@ class LPIPS:
                 nn.Conv2d(384, 256, 3, padding=1),
                 nn.Conv2d(256, 256, 3, padding=1),
             ]
-        )
+        ).requires_grad_(False)
         try:
             for place, layer in zip(_PLACES, self._layers, strict=True):
                 names = ("weight", "bias")
@@ -72,21 +72,39 @@ class LPIPS:
         InputError
             For images below 32 x 32 pixels.
         """
-        if min(a.shape[1:]) < SMALLEST_EDGE:
-            raise InputError(
-                f"LPIPS needs slices of at least {SMALLEST_EDGE} x {SMALLEST_EDGE} pixels; these "
-                f"have {a.shape[1:]}."
-            )
+        _require_large(a.shape)
         return feature_distance(self._seen(a), self._seen(b), self._heads)
 
+    def loss(self, a: Tensor, b: Tensor) -> Tensor:
+        """The same of tensors (N, H, W) in unit intensity, to be differentiated: (N,)."""
+        _require_large(a.shape)
+        total = a.new_zeros(len(a))
+        for p, q, head in zip(self._features(a), self._features(b), self._heads, strict=True):
+            difference = nn.functional.normalize(p, dim=1) - nn.functional.normalize(q, dim=1)
+            weight = torch.from_numpy(head).to(a)
+            total = total + torch.einsum("nchw,c->nhw", difference.square(), weight).mean((1, 2))
+        return total
+
     def _seen(self, images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        grey = torch.from_numpy(np.ascontiguousarray(images))[:, None] * 2 - 1
-        shift, spread = (torch.tensor(v).view(1, 3, 1, 1) for v in (_MEAN, _SPREAD))
-        values, found = (grey - shift) / spread, []
         with torch.inference_mode():
-            for index, layer in enumerate(self._layers):
-                if index in (1, 2):
-                    values = nn.functional.max_pool2d(values, 3, stride=2)
-                values = layer(values).relu()
-                found.append(values.numpy())
+            return [f.numpy() for f in self._features(torch.from_numpy(images.copy()))]
+
+    def _features(self, images: Tensor) -> list[Tensor]:
+        """What each layer makes of (N, H, W), in three equal colours."""
+        grey = images[:, None] * 2 - 1
+        shift, spread = (torch.tensor(v).to(images).view(1, 3, 1, 1) for v in (_MEAN, _SPREAD))
+        values, found = (grey - shift) / spread, []
+        for index, layer in enumerate(self._layers.to(images.device)):
+            if index in (1, 2):
+                values = nn.functional.max_pool2d(values, 3, stride=2)
+            values = layer(values).relu()
+            found.append(values)
         return found
+
+
+def _require_large(shape: Sequence[int]) -> None:
+    if min(shape[1:]) < SMALLEST_EDGE:
+        raise InputError(
+            f"LPIPS needs slices of at least {SMALLEST_EDGE} x {SMALLEST_EDGE} pixels; these "
+            f"have {tuple(shape[1:])}."
+        )

@@ -27,6 +27,7 @@ from napari_d2r.training import (
     BLURRED_STUDENT_TASKS,
     PRIOR_TASKS,
     STUDENT_TASKS,
+    load_lpips,
 )
 from napari_d2r.volumes import MAX_FACTOR, Volume, centred_box, resolve_factor, resolve_gap
 
@@ -274,6 +275,8 @@ def _check_losses(loss: LossSettings, network: NetworkSettings) -> None:
             f"The continuity loss is for networks of sequences, not for {network.architecture}; "
             "leave it out."
         )
+    if loss.perception and loss.continuity:
+        load_lpips(loss.perception)
 
 
 def _check_folder(folder: Path, resume: bool, overwrite: bool) -> None:

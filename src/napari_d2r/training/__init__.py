@@ -10,6 +10,7 @@ from napari_d2r.training._by_contract import (
     prior_task,
     student_task,
 )
+from napari_d2r.training._continuity import load_lpips
 from napari_d2r.training._diffusion_task import DiffusionTask
 from napari_d2r.training._loop import FitResult, Task, fit
 from napari_d2r.training._supervised import SupervisedTask, Variety
@@ -32,6 +33,7 @@ __all__ = [
     "UnconditionalTask",
     "Variety",
     "fit",
+    "load_lpips",
     "prior_task",
     "student_task",
 ]

@@ -22,7 +22,7 @@ def restoration_loss(predicted: Tensor, truth: Tensor, weights: LossSettings) ->
     if weights.ffl:
         total = total + weights.ffl * focal_frequency_loss(predicted, truth)
     if weights.continuity:
-        total = total + weights.continuity * continuity_loss(predicted)
+        total = total + weights.continuity * continuity_loss(predicted, weights.perception)
     return total
 
 
