@@ -130,3 +130,21 @@ def test_evaluate_gain_and_fsc_take_volumes_and_paths(
     assert d2r.evaluate(truth, phantom_files[1], factor=4).result.num_exact == 9
     assert d2r.fsc(phantom_files[1], truth).curves.plain.correlation.min() > 0.999
     assert len(d2r.gain(phantom_files[0], tiny_model).gain.slices) == 7
+
+
+def test_a_benchmark_takes_a_volume_and_a_suite(
+    phantom: tuple[d2r.Volume, d2r.Volume], tmp_path: Path
+) -> None:
+    suite = tmp_path / "suite.yaml"
+    suite.write_text(
+        "crop: [33, 24, 24]\ncases: [{factor: 4}]\n"
+        "methods: [{name: linear, baseline: linear}, {name: cubic, baseline: cubic}]",
+        "utf-8",
+    )
+    events: list[Event] = []
+    report = d2r.benchmark(
+        suite, tmp_path / "out", volume=phantom[1], only=["cubic"], on_event=events.append
+    )
+    assert [row.method for row in report.rows] == ["cubic"]
+    assert isinstance(events[-1], Finished)
+    assert report.table() + "\n" == (tmp_path / "out" / "table.md").read_text("utf-8")
