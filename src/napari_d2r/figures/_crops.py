@@ -112,11 +112,11 @@ def draw_scale_bar(axes: Axes, crop: Crop) -> None:
     bar = (0.05 * width, 0.945 * height), pixels, 0.018 * height
     axes.add_patch(Rectangle(*bar, facecolor="white", linewidth=0))
     axes.text(
-        0.05 * width + pixels / 2,
+        0.05 * width,
         0.935 * height,
         f"{length / 1000:g} µm" if length >= 1000 else f"{length:g} nm",
         color="white",
         fontsize=SMALL,
-        ha="center",
+        ha="left",
         va="bottom",
     )

@@ -122,7 +122,10 @@ class AuditReport:
             found.append(f"Further off than linear with {_listing(lost)}.")
         learned_from = self.provenance.trained_on
         if learned_from:
-            found.append(f"The model learned from {learned_from}: there it has seen the answer.")
+            found.append(
+                f"If this stack is among what the model learned from ({learned_from}), it has seen "
+                "the answer."
+            )
         shift = self.evaluation.result.axial_shift
         if abs(shift) > 0.25:
             found.append(f"The result stands {shift:+.2f} voxels off along Z.")
