@@ -105,7 +105,7 @@ def sample_ddnm(
     times
         Falling to 0.
     noise
-        Fresh noise; step k follows k + 1 estimates.
+        Fresh noise; step k follows k estimates.
     eta
         1 adds as much fresh noise as DDPM, 0 none.
     clamp
