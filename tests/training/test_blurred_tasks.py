@@ -9,13 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from napari_d2r.jobs import OptimizerSettings, PriorSettings, StudentSettings
+from napari_d2r.errors import InputError
+from napari_d2r.jobs import OptimizerSettings, PriorSettings, StudentSettings, TrainJob
 from napari_d2r.models import build_network
+from napari_d2r.stages.train import resolve_train
 from napari_d2r.training import DiffusionTask, LateralTask, SequenceTask, fit
 from napari_d2r.training._batches import draw_rows
 from napari_d2r.training._diffusion_task import clean_and_mean
 from napari_d2r.training._tasks import lost_noise
-from napari_d2r.volumes import Degradation
+from napari_d2r.volumes import Degradation, Volume, VoxelSize
 
 SMALL = {"widths": [8, 12], "blocks": [1, 1], "restores_measured": True}
 SHORT = OptimizerSettings(
@@ -95,3 +97,23 @@ def test_blind_training_meets_many_blurs():
     for _ in range(20):
         task.loss(network, rng)
     assert max(seen) > 2 * min(seen)
+
+
+@pytest.mark.parametrize("spread", [1.0, 2.0])
+def test_the_smallest_stack_is_as_large_as_the_widest_blur(tmp_path, spread):
+    """What the plan lets pass can be drawn from, however wide a gap or a blur is drawn."""
+    how = Degradation("gaussian", 2.0, spread)
+    least = 3 * 4 + len(how.widest.kernel(4))
+    measured = patterned(8, 4)[:, :least, :least]
+    pseudo_hr = patterned(29, 1)[:, :least, :least]
+    lateral, rng = LateralTask(measured, 4, PRIOR, how), np.random.default_rng(0)
+    sequence = SequenceTask(pseudo_hr, measured, 4, STUDENT, how)
+    rows, slices = build_network("lateral", SMALL), build_network("aenet-fast", SMALL)
+    for _ in range(40):
+        assert math.isfinite(lateral.loss(rows, rng).item())
+        assert math.isfinite(sequence.loss(slices, rng).item())
+    job = TrainJob.checked({"degradation": {"kind": "gaussian", "sigma": 2, "spread": spread}})
+    volume = Volume(measured.numpy(), VoxelSize(4, 1, 1))
+    resolve_train(job, volume, tmp_path / "model")
+    with pytest.raises(InputError, match=f"needs at least {least} on both"):
+        resolve_train(job, Volume(volume.data[:, 1:], VoxelSize(4, 1, 1)), tmp_path / "model")

@@ -96,7 +96,7 @@ def resolve_train(
             f"The slices of {volume.name} are {gap:.3g} lateral voxels apart; up to "
             f"{MAX_FACTOR:g} can be learned. Bin it laterally first."
         )
-    least = 3 * math.ceil(gap) + len(job.degradation.value.kernel(gap))
+    least = 3 * math.ceil(gap) + len(job.degradation.value.widest.kernel(gap))
     if min(volume.shape[1:]) < least:
         raise InputError(
             f"{volume.name} is {volume.shape[1]} x {volume.shape[2]} pixels; learning a factor of "

@@ -318,7 +318,7 @@ class _Training:
         k = 1 if settings.kind == "none" else settings.factor or round(self.plan.gap)
         gap, how = self.plan.gap, self.degradation
         num_output = len(self.stack) if k == 1 else how.grid(len(self.stack), k).num_output
-        least = 4 * math.ceil(gap) + len(how.kernel(gap))
+        least = 4 * math.ceil(gap) + len(how.widest.kernel(gap))
         edge = max(math.isqrt(settings.max_voxels // num_output), least)
         region = centred_box(self.stack.shape, (len(self.stack), edge, edge))
         measured = self.stack[region].contiguous()

@@ -57,7 +57,7 @@ class DiffusionTask:
         self.mix = GapMix(gap)
         kernel = degradation.kernel(gap)
         self.noise = lost_noise(stack, kernel)
-        self.longest = longest_gap(min(stack.shape[1:]), kernel)
+        self.longest = longest_gap(min(stack.shape[1:]), degradation.widest.kernel(gap))
         self.schedule = MeanRevertingSchedule()
         self.examples = [
             clean_and_mean(b) for b in whole_slices(stack[held_out], max(2, round(gap)), kernel)

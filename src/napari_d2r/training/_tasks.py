@@ -61,7 +61,7 @@ class LateralTask:
         self.mix = GapMix(factor)
         kernel = degradation.kernel(factor)
         self.noise = lost_noise(stack, kernel)
-        self.longest = longest_gap(min(stack.shape[1:]), kernel)
+        self.longest = longest_gap(min(stack.shape[1:]), degradation.widest.kernel(factor))
         self.examples = whole_slices(stack[held_out], max(2, round(factor)), kernel)
 
     def loss(self, network: nn.Module, rng: Generator) -> Tensor:
@@ -136,8 +136,9 @@ class SequenceTask:
         if self.noise and not degradation.is_sampling:  # no row is as measured
             self.noise = replace(self.noise, k=None)
         gap, kernel = max(2, round(factor)), degradation.kernel(factor)
-        self.train, held = kept_back(pseudo_hr, gap, len(kernel))
-        self.longest = longest_gap(min(self.train.shape[1:]), kernel)
+        widest = degradation.widest.kernel(factor)
+        self.train, held = kept_back(pseudo_hr, gap, len(widest))
+        self.longest = longest_gap(min(self.train.shape[1:]), widest)
         crop = settings.crop if held is pseudo_hr else min(_VALIDATION_EDGE, held.shape[1])
         draws = (np.random.default_rng([1, n]) for n in range(8))
         self.examples = [

@@ -62,6 +62,11 @@ class Degradation:
             return f"blurred along Z, sigma {self.sigma:g} lateral voxels{blind}"
         return "means over a gap" if self.kind == "block" else "point samples"
 
+    @property
+    def widest(self) -> Degradation:
+        """The strongest blur that ``spread`` allows."""
+        return replace(self, sigma=self.sigma * self.spread, spread=1.0)
+
     def drawn(self, rng: np.random.Generator) -> Degradation:
         """One of those that ``spread`` allows, evenly in log sigma; itself where it is known."""
         if self.kind != "gaussian" or self.spread == 1:
