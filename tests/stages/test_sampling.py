@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,17 @@ import pytest
 import zarr
 
 from napari_d2r.api import super_resolve, train
+from napari_d2r.checkpoints import Model, load_model
 from napari_d2r.cli import main
 from napari_d2r.errors import InputError
-from napari_d2r.jobs import Provenance, SamplerSettings, SuperResolveJob, TrainJob
+from napari_d2r.jobs import (
+    DegradationSettings,
+    Provenance,
+    SamplerSettings,
+    SuperResolveJob,
+    TrainJob,
+)
+from napari_d2r.stages._sampling import sampler_of
 from napari_d2r.stages.super_resolve import resolve_super_resolve, run_super_resolve
 from napari_d2r.volumes import Volume
 
@@ -121,6 +130,19 @@ def test_what_cannot_be_drawn_is_refused(
     job = SuperResolveJob(device="cpu", **fields)
     with pytest.raises(InputError, match=words):
         resolve_super_resolve(job, small, tmp_path / "out.ome.zarr")
+
+
+def test_what_deblurs_neither_refines_nor_is_refined(models: Path) -> None:
+    student, prior = (load_model(models / role) for role in ("student", "prior"))
+    job, blur = SuperResolveJob(), DegradationSettings(kind="gaussian")
+    assert sampler_of(job, student, prior).start == 30
+    for pair in ((_deblurring(student, blur), prior), (student, _deblurring(prior, blur))):
+        with pytest.raises(InputError, match="keeps the measured slices"):
+            sampler_of(job, *pair)
+
+
+def _deblurring(model: Model, how: DegradationSettings) -> Model:
+    return replace(model, card=model.card.model_copy(update={"degradation": how}))
 
 
 def test_a_run_does_not_go_on_with_another_sampler(

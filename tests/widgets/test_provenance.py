@@ -15,12 +15,13 @@ from qtpy.QtWidgets import QApplication
 from napari_d2r import super_resolve
 from napari_d2r._npe2 import METADATA
 from napari_d2r.io import save_tiff
-from napari_d2r.jobs import SuperResolveJob
+from napari_d2r.jobs import Provenance, SuperResolveJob
 from napari_d2r.volumes import VoxelSize
 from napari_d2r.widgets import copy_methods_paragraph
 from napari_d2r.widgets._compare_scene import default_choice
 from napari_d2r.widgets._provenance import find_source, provenance_in
 from napari_d2r.widgets._resolution_form import ResolutionForm
+from napari_d2r.widgets.methods_text import methods_paragraph
 
 LINEAR = SuperResolveJob(method="linear", device="cpu")
 
@@ -56,6 +57,42 @@ def test_a_reopened_result_finds_its_partners_and_its_methods(
     for words in ("“stack.tif” of 9 slices of 64 × 64", "4 times finer", "linear interpolation"):
         assert words in text
     assert "not been finished" not in text
+
+
+def test_how_a_sample_was_drawn_stands_in_the_methods() -> None:
+    drawn = {"solver": "dpm++", "steps": 4, "samples": 1, "start": 30}
+    sample = Provenance(
+        version="1",
+        source="stack",
+        source_shape=(5, 8, 8),
+        source_voxel_size_nm=(40, 10, 10),
+        shape=(17, 8, 8),
+        voxel_size_nm=(10, 10, 10),
+        factor=4,
+        measured_slices_at_multiples_of=4,
+        method="model",
+        is_sample=True,
+        sampler=drawn,
+        refined_with="5eed" * 16,
+        device="cpu",
+        seed=7,
+        settings={},
+    )
+    assert sample.method_name == "D2R sample"
+    text = methods_paragraph(sample)
+    for words in (
+        "one sample of a diffusion model",
+        "dpm++",
+        "seed 7",
+        "begun at time 30",
+        "5eed5eed",
+    ):
+        assert words in text
+    many = sample.model_copy(update={"sampler": {**drawn, "samples": 8}, "refined_with": ""})
+    assert "the mean of 8 samples" in methods_paragraph(many)
+    assert "begun" not in methods_paragraph(many)
+    older = many.model_copy(update={"sampler": None})  # a file that an earlier version wrote
+    assert "one sample of a diffusion model (seed 7)" in methods_paragraph(older)
 
 
 def test_resolution_suggests_the_source_of_a_reopened_result(

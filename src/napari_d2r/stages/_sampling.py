@@ -67,10 +67,11 @@ def sampler_of(
         return None
     contract = _contract(model)
     if refiner is not None:
-        if contract in SAMPLED or not model.card.degradation.value.is_sampling:
+        keeps = all(one.card.degradation.value.is_sampling for one in (model, refiner))
+        if contract in SAMPLED or not keeps:
             raise InputError(
-                "A refinement begins with a prediction that keeps the measured slices; choose a "
-                "model that neither draws samples nor deblurs."
+                "A refinement begins with a prediction that keeps the measured slices; choose "
+                "models that do not deblur, and one that does not draw samples itself."
             )
         return wanted or _REFINEMENT
     if wanted is not None:
