@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from napari_d2r.checkpoints import load_model
+from napari_d2r.cli import main
 from napari_d2r.errors import InputError
 from napari_d2r.inference import NoVariant, _variants, predictor_of
 from napari_d2r.io import open_volume
@@ -109,6 +110,22 @@ def test_compiled_keeps_its_numbers_and_says_so(
     assert plan.engine == "torch in bfloat16, compiled"
     list(run_super_resolve(plan))
     assert np.array_equal(open_volume(tmp_path / "a.ome.zarr").read()[::4], stack.read())
+
+
+def test_the_command_line_asks_for_it(
+    phantom_files: tuple[Path, Path],
+    tiny_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(torch, "compile", lambda call, mode: call)
+    words = ["super-resolve", str(phantom_files[0]), str(tmp_path / "a.ome.zarr"), "--dry-run"]
+    words += ["--model", str(tiny_model), "--device", "cpu", "--engine", "torch"]
+    assert main(words) == 0
+    assert "compiled" not in capsys.readouterr().out
+    assert main([*words, "--compile"]) == 0
+    assert "on cpu, torch, compiled" in capsys.readouterr().out
 
 
 def test_where_it_cannot_be_compiled_one_sentence_says_so(

@@ -83,8 +83,12 @@ def degradation_of(arguments: argparse.Namespace) -> Degradation:
 
 def given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
     """Options that were given, of those that belong to the job."""
-    named = ("device", "seed", "max_minutes", *names)
-    return {name: value for name in named if (value := getattr(arguments, name)) is not None}
+    return only(arguments, "device", "seed", "max_minutes", *names)
+
+
+def only(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Options that were given, of these alone."""
+    return {name: value for name in names if (value := getattr(arguments, name)) is not None}
 
 
 def open_stack(path: str, arguments: argparse.Namespace) -> Volume:

@@ -12,6 +12,7 @@ from napari_d2r.cli._options import (
     add_reading,
     add_running,
     given,
+    only,
     open_stack,
     positive,
 )
@@ -137,7 +138,7 @@ def run_super_resolve_command(
     if cluster != {"workers": None, "scheduler": None, "site": None, "kind": "local"}:
         fields["cluster"] = cluster
     job = SuperResolveJob.checked(fields, "super-resolve")
-    job = with_sampler(job, given(arguments, "solver", "steps", "samples", "direction"))
+    job = with_sampler(job, only(arguments, "solver", "steps", "samples", "direction"))
     keep = {"resume": arguments.resume, "overwrite": arguments.overwrite}
     stack = open_stack(arguments.stack, arguments)
     plan = resolve_super_resolve(job, stack, arguments.output, **keep)
