@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from napari_d2r.cli import main
 from napari_d2r.samples import make_phantom
 from napari_d2r.stages._controls import MISPHASED
 from napari_d2r.stages.evaluate import EvaluationReport, evaluate
@@ -122,3 +123,14 @@ def test_an_exact_result_is_told_without_infinity(truth) -> None:
     row = json.loads(report.to_json())["controls"]["volumes"][1]
     assert row["psnr_db"]["value"] is None and row["by_depth"][0]["psnr_db"] is None
     assert "identical" in report.table()
+
+
+def test_the_command_measures_them_with_a_reference_only(tmp_path, phantom_files, capsys) -> None:
+    stack, reference = map(str, phantom_files)
+    numbers = tmp_path / "report.json"
+    command = ["evaluate", reference, reference, "--factor", "4", "--controls"]
+    assert main([*command, "--json", str(numbers)]) == 0
+    assert MISPHASED in capsys.readouterr().out
+    assert len(json.loads(numbers.read_text())["controls"]["volumes"]) == 5
+    assert main(["evaluate", stack, "--model", "bundled", "--controls"]) == 2
+    assert "go with a reference" in capsys.readouterr().err
