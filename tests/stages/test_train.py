@@ -152,6 +152,13 @@ def test_a_plan_writes_nothing(small: Volume, tiny_job: TrainJob, tmp_path: Path
             ["prior", "student"],
         ),
         (["factor=2.5", "targets.factor=3"], ["prior", "student"]),
+        (
+            [
+                "student.network={architecture: dgean, options: {width: 2}}",
+                "student.loss={l1: 1, ssim: 1, ffl: 100, continuity: 0.1}",
+            ],
+            ["prior", "student"],
+        ),
     ],
     ids=lambda value: "+".join(v.split("{")[0] for v in value) if value else "",
 )
