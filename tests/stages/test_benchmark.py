@@ -158,6 +158,17 @@ def test_a_cancelled_training_goes_on(truth: Volume, tmp_path: Path, known_rate:
     assert rows[1].training.wall_s > spent > 0
 
 
+def test_an_evaluation_is_cancelled_too(truth: Volume, tmp_path: Path, known_rate: None) -> None:
+    cancel, last = CancelToken(), None
+    plan = resolve_benchmark(suite_of(LINEAR), truth, tmp_path / "out")
+    for event in run_benchmark(plan, cancel=cancel):
+        last = event
+        if isinstance(event, StageStarted) and event.title.startswith("Measuring"):
+            cancel.cancel()
+    assert last == Finished(Outcome.CANCELLED)
+    assert not (tmp_path / "out" / "x4" / "linear" / "row.json").exists()
+
+
 def test_one_diffusion_model_is_drawn_from_in_several_ways(
     truth: Volume, tmp_path: Path, times_trained: list[str], known_rate: None
 ) -> None:

@@ -240,7 +240,7 @@ class _Session:
             perception=self.perception,
         )
         report: EvaluationReport
-        _, report = yield from passed_on(events)
+        _, report = yield from passed_on(self._stoppable(events))
         linear = report.linear
         gains = {
             plane.plane: _gain(plane.psnr_db, linear.plane(plane.plane).psnr_db)
@@ -251,6 +251,13 @@ class _Session:
         if "controls" in told:
             scores["controls"] = told["controls"]["volumes"][1]
         return scores
+
+    def _stoppable(self, events: Iterator[Event]) -> Iterator[Event]:
+        """An evaluation does not look at the token itself."""
+        for event in events:
+            if self.cancel:
+                raise _Cancelled
+            yield event
 
 
 def _spent(folder: Path) -> Cost:
