@@ -31,12 +31,13 @@ from safetensors.torch import save_file
 from napari_d2r.api import super_resolve
 from napari_d2r.io import open_volume
 from napari_d2r.jobs import SuperResolveJob
-from napari_d2r.metrics import SegmentationScores, mask_overlap, segmentation_scores
+from napari_d2r.metrics import SegmentationScores, mask_overlap, neuron_overlap, segmentation_scores
 from napari_d2r.volumes import IntensityRange
 
 NAME, R = "fib25/fib25_training_sample2", 8
 LEARNED, JUDGED = slice(None, 125), slice(125, None)
 ROWS_LEARNED, ROWS_CHOSEN = slice(None, 200), slice(200, None)
+NUM_BODIES = 4
 THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)
 
 
@@ -112,17 +113,25 @@ def main() -> None:
         super_resolve(stack, path, job=job, overwrite=True)
         volumes[name] = intensity.to_unit(open_volume(path).read())
     judged = slice(JUDGED.start, min(map(len, volumes.values())))  # to the last measured slice
-    maps, found = {}, {}
+    maps, found, largest = {}, {}, {}
+    bodies, sizes = np.unique(labels[judged], return_counts=True)
+    chosen = bodies[sizes.argsort()[::-1][:NUM_BODIES]].tolist()
     for name, volume in volumes.items():
         maps[name] = membrane_map(segmenter, volume[judged])
         neurons = fragments_of(maps[name]).joined(threshold)
         found[name] = segmentation_scores(neurons, labels[judged])
+        largest[name] = [neuron_overlap(neurons, labels[judged], body) for body in chosen]
         print(f"{name}: {found[name]}", flush=True)
     gap = found["linear"].variation_of_information, found["truth"].variation_of_information
     print(f"\nfragments joined below {threshold:g}\n")
     header = ["", "membranes IoU", "Dice", "ARE", "VOI, bits", "splits", "merges", "gap closed"]
     reference = maps["truth"] > 0.5
     print_table(header, [row(n, found[n], maps[n] > 0.5, reference, gap) for n in volumes])
+    print("\nIoU (Dice) of the largest bodies\n")
+    print_table(
+        ["", *(f"body {body}" for body in chosen)],
+        [[n, *(f"{one.iou:.3f} ({one.dice:.3f})" for one in largest[n])] for n in volumes],
+    )
 
 
 if __name__ == "__main__":
