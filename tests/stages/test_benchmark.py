@@ -12,7 +12,16 @@ import pytest
 from napari_d2r.checkpoints import bundled_model, load_card
 from napari_d2r.errors import InputError
 from napari_d2r.figures import draw_benchmark
-from napari_d2r.jobs import CancelToken, Finished, Outcome, StageStarted, Started, Suite, Warned
+from napari_d2r.jobs import (
+    CancelToken,
+    Finished,
+    Outcome,
+    StageStarted,
+    Started,
+    Suite,
+    Warned,
+    load_preset,
+)
 from napari_d2r.stages import benchmark
 from napari_d2r.stages.benchmark import BenchmarkReport, resolve_benchmark, run_benchmark
 from napari_d2r.volumes import Volume, VoxelSize
@@ -97,10 +106,12 @@ def test_blurred_slices_are_judged_where_they_stand(
     truth: Volume, tmp_path: Path, known_rate: None, kind: str
 ) -> None:
     case = {"factor": 4, "degradation": {"kind": kind, "sigma": 2}}
-    suite = suite_of(LINEAR, LEARNED, cases=[case], metrics=["psnr", "detail", "sfrc"])
+    bundled = {"name": "bundled", "model": "bundled"}
+    suite = suite_of(LINEAR, LEARNED, bundled, cases=[case], metrics=["psnr", "detail", "sfrc"])
     report = ran(suite, truth, tmp_path / "out")
-    linear, learned = report.rows
+    linear, learned, other = report.rows
     assert (linear.outcome, learned.outcome) == ("done", "done")
+    assert (other.outcome == "skipped") == (kind == "block")
     assert linear.scores["gain_db"] == pytest.approx({"XY": 0, "XZ": 0, "YZ": 0}, abs=1e-9)
     assert abs(linear.scores["axial_shift_voxels"]) < 0.1
     assert ("controls" in linear.scores) == (kind == "gaussian")
@@ -191,6 +202,18 @@ def test_one_diffusion_model_is_drawn_from_in_several_ways(
     assert mean.training == one.training == refined.training
     assert linear.scores["perceptual"]["slice_fid"]["XZ"] > 0
     assert "a stand-in" in (tmp_path / "out" / "table.md").read_text("utf-8")
+
+
+def test_minutes_are_shared_and_by_default_the_presets(truth: Volume, tmp_path: Path) -> None:
+    def minutes_of(suite: Suite) -> float | None:
+        [run] = resolve_benchmark(suite, truth, tmp_path / "out").runs
+        assert run.train is not None
+        assert run.train.clock == "processor"
+        return run.train.max_minutes
+
+    quick = {"name": "quick", "preset": "quick", "inference_share": 0.25}
+    assert minutes_of(suite_of(quick, minutes=8)) == 6
+    assert minutes_of(suite_of(quick)) == load_preset("quick").max_minutes
 
 
 def test_supervised_methods_wait_for_a_reference(

@@ -106,10 +106,11 @@ class SuiteMethod(FrozenModel):
             return None
         changes: dict[str, Any] = {
             "factor": case.factor,
-            "max_minutes": suite.minutes and suite.minutes * (1 - self.inference_share),
             "device": suite.device,
             "seed": suite.seed,
         }
+        if suite.minutes is not None:
+            changes["max_minutes"] = suite.minutes * (1 - self.inference_share)
         if not self.blind:
             changes["degradation"] = case.degradation.model_dump()
         if self.supervised:
@@ -154,7 +155,9 @@ class Suite(Job):
     )
     cases: tuple[SuiteCase, ...] = Field((SuiteCase(),), min_length=1)
     minutes: float | None = Field(
-        15.0, gt=0, description="Of each method, training and super-resolution together."
+        15.0,
+        gt=0,
+        description="Of each method, training and super-resolution together; None: as presets say.",
     )
     threads: int = Field(1, ge=1, description="Of torch, on a processor.")
     metrics: tuple[Metric, ...] = ("psnr", "gain", "ssim", "fsc")

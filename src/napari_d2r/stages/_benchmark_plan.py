@@ -109,7 +109,7 @@ def resolve_benchmark(
     for case in suite.cases:
         _require_long_enough(truth, case)
         for method in chosen.methods:
-            where, lacks = folder / case.name / method.name, _lacks(method, reference)
+            where, lacks = folder / case.name / method.name, _lacks(method, case, reference)
             train = None if lacks else method.train_job(suite, case, reference)
             if train is not None:
                 clock = "processor" if device.type == "cpu" else "wall"
@@ -137,9 +137,14 @@ def _digest(*facts: str) -> str:
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()
 
 
-def _lacks(method: SuiteMethod, reference: Path | None) -> str:
+def _lacks(method: SuiteMethod, case: SuiteCase, reference: Path | None) -> str:
+    """Why a method cannot run, if it cannot."""
     if method.supervised and reference is None:
         return "learns from a reference, and none was given"
+    if method.model is not None and case.degradation.kind == "block":
+        card, _ = load_card(model_folder(method.model))
+        if card.degradation.kind != "block":
+            return "does not know of means over a gap, and would be half a gap off"
     return ""
 
 
