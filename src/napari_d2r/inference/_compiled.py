@@ -1,7 +1,7 @@
 """The same network compiled by torch, for runs that are long enough to be worth the wait.
 
-The compiler takes a minute or more for the first shape of a tile and again for the second. It may
-not work at all: on a processor it needs a C++ compiler, on a GPU Triton.
+The compiler may take a minute or more for each new shape of a tile. It may not work at all: on a
+processor it needs a C++ compiler, on a GPU Triton.
 """
 
 from __future__ import annotations

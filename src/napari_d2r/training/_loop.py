@@ -205,7 +205,7 @@ class _Run:
     def _update_average(self) -> None:
         step = self.counters.step
         decay = min(self.settings.ema_decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(self.average.parameters()), self.parameters, 1 - decay)
+        torch._foreach_lerp_(tuple(self.average.parameters()), tuple(self.parameters), 1 - decay)
         for ours, theirs in zip(self.average.buffers(), self.network.buffers(), strict=True):
             ours.copy_(theirs)
 
