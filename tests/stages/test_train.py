@@ -272,7 +272,7 @@ def of_shape(*shape: int, size: VoxelSize = ANISOTROPIC) -> Volume:
             ["factor=4"],
             r"20 lateral voxels apart; up to 16",
         ),
-        (of_shape(9, 32, 12), [], r"32 x 12 pixels; learning a factor of 4 from .* needs at least 13"),
+        (of_shape(9, 32, 12), [], r"12 pixels; learning a factor of 4 from .* needs at least 13"),
         (of_shape(9, 32, 32), ["prior=null", "student=null"], r"nothing to train"),
         (of_shape(9, 32, 32), ["prior=null"], r"'prior' need stage I; choose linear or none"),
         (of_shape(9, 32, 32), ["device=mps"], r"no mps device"),
