@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from itertools import product
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from napari_d2r.checkpoints import HaloCard
-from napari_d2r.errors import InputError
+from napari_d2r.errors import InputError, NotFiniteError
 from napari_d2r.inference import (
     AxialPredictor,
     BlockPredictor,
@@ -207,6 +208,15 @@ def test_voxels_that_are_not_finite_are_refused_where_they_matter(bad):
     with pytest.raises(InputError, match=r"noise\.tif holds NaN or infinite"):
         fill(volume, 4, None, linear)
     assert np.isfinite(fill(volume, 4, Box((0, 0, 0), (30, 16, 16)), linear)).all()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_network_that_computes_no_numbers_ends_the_run(regressor, bad):
+    broken = deepcopy(regressor)
+    with torch.no_grad():
+        next(broken.network.parameters()).view(-1)[0] = bad
+    with pytest.raises(NotFiniteError, match=r"between slices 0 and .*repeat with --engine torch"):
+        fill(noise(), 4, None, broken)
 
 
 @pytest.mark.parametrize(
