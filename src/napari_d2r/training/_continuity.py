@@ -50,7 +50,8 @@ def continuity_loss(slices: Tensor, perception: str = "") -> Tensor:
             steps = load_lpips(perception).loss(*flat).unflatten(0, below.shape[:2])
     else:
         steps = gradient_distance(below, above)
-    return steps.mean() + gini(steps).mean()
+    loss: Tensor = steps.mean() + gini(steps).mean()
+    return loss
 
 
 @lru_cache(maxsize=1)
