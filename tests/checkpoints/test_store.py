@@ -181,7 +181,7 @@ def test_a_pickle_is_not_executed(tmp_path, write):
         ({"widths": "wide", "blocks": [1, 1, 1, 1]}, "cannot have"),
         ({"widths": [[6], [8]], "blocks": [1, 1]}, "cannot have"),
         ({"widths": None}, "cannot have"),
-        ({"width": 6}, "no option 'width'; it has blocks, widths"),
+        ({"width": 6}, "no option 'width'; it has blocks, restores_measured, widths"),
     ],
 )
 def test_a_card_with_absurd_options_is_refused_before_anything_is_allocated(

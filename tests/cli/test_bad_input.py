@@ -338,7 +338,7 @@ def test_too_little_memory(run: Any, here: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (("--preset", "fast"), "choose from balanced, paper, quick"),
+        (("--preset", "fast"), "choose from quick, balanced, paper, "),
         (("--set", "prior"), "name=value"),
         (("--set", "prior.nothing.here=1"), "existing name"),
         (("--set", "colour=red"), "colour"),

@@ -86,7 +86,7 @@ def test_every_suite_that_ships_resolves(name: str, tmp_path: Path) -> None:
     suite: Suite = load_suite(name)
     small = suite.model_copy(update={"crop": None, "device": "cpu"})
     factor = max(case.factor for case in suite.cases)
-    truth = phantom_of((factor * 5 + 1, 64, 64))
+    truth = phantom_of((factor * 5 + 1, 96, 96))
     plan = resolve_benchmark(small, truth, tmp_path / "out", reference=tmp_path / "hr.tif")
     assert len(plan.runs) == len(suite.cases) * len(suite.methods)
     stacks: dict[str, Volume] = {}
