@@ -28,7 +28,7 @@ def compute_here(
     plan: SuperResolvePlan, output: OmeZarrOutput, *, half_widths: bool = False
 ) -> Compute:
     """In this process, one after the other; the last is written while the next is computed."""
-    begin = partial(begin_shard, half_widths=half_widths)
+    begin = partial(begin_shard, half_widths=True) if half_widths else begin_shard
     fitting: int | None = None  # lateral edge above which memory has run out
 
     def compute(
