@@ -79,7 +79,7 @@ def test_fewer_seconds_make_smaller_shards(job: SuperResolveJob, tmp_path: Path)
         for seconds in (0.01, 1, 10)
     ]
     assert sizes == sorted(sizes)
-    assert sizes[0] <= 2 * 64**3
+    assert sizes[0] == 64**3
     assert sizes[0] < sizes[1] <= 3e6 < sizes[2]
 
 

@@ -295,9 +295,9 @@ def test_out_of_memory_is_retried_in_smaller_parts(
 def test_a_full_disk_keeps_what_is_finished(
     viewer: Any, widget: Any, qtbot: Any, monkeypatch: Any
 ) -> None:
-    from napari_d2r.io import _ome_zarr
+    from napari_d2r.io import _shards
 
-    sync, calls = _ome_zarr.sync_file, []
+    sync, calls = _shards.sync_file, []
 
     def fill_up(path: Path) -> None:
         calls.append(path)
@@ -306,7 +306,7 @@ def test_a_full_disk_keeps_what_is_finished(
         sync(path)
 
     with monkeypatch.context() as full:
-        full.setattr(_ome_zarr, "sync_file", fill_up)
+        full.setattr(_shards, "sync_file", fill_up)
         _click_run(widget, qtbot)
         sentence = _wait_end(widget, qtbot)
     assert "disk is full" in sentence and "press Resume" in sentence and "--" not in sentence

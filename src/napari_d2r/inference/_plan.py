@@ -16,6 +16,7 @@ from napari_d2r.inference._predictors import AxialPredictor, GapRequest, Halo, l
 CHUNK = 64  # edge of a zarr chunk: isotropic, because users look at XZ and YZ
 _PROBE_S = 0.1
 _PROBES = 3
+_WASTEFUL = 0.25  # useful over computed voxels
 _SLOW_S = 1.0  # such a method is not asked again to make sure
 _PROBE_GAPS = 8  # as in a small shard; gaps are shared out among cores
 _LONGEST_GAP_S = 0.3  # a cancel is honoured between gaps
@@ -84,8 +85,8 @@ def choose_shard(
 ) -> ShardPlan:
     """The shard that wastes least on its halo within ``seconds`` of work.
 
-    Where none is within the bounds, the one that wastes least of those that take at most twice
-    as long as the smallest: a slow method that looks far would else compute everything many times.
+    The smallest where none is within the bounds; of a slow method that looks far, which would so
+    compute everything many times, the one that wastes least of those that take up to twice as long.
 
     Parameters
     ----------
@@ -122,7 +123,12 @@ def choose_shard(
         and plan.num_voxels / plan.voxels_per_s <= seconds
         and factor * plan.shape[1] * plan.shape[2] / rate <= _LONGEST_GAP_S
     ]
-    cheap = [p for p in plans if p.num_computed <= min(2 * smallest.num_computed, max_computed)]
+    cheap = [
+        plan
+        for plan in plans
+        if smallest.efficiency < _WASTEFUL
+        and plan.num_computed <= min(2 * smallest.num_computed, max_computed)
+    ]
     # Of equally efficient ones the largest: fewer files, and fewer waits for the disk.
     return max(
         fitting or cheap or [smallest],
