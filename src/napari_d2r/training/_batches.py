@@ -27,6 +27,7 @@ class RowsBatch:
     truth: Tensor  # (B, J - 1, D, W)
     depths: Tensor  # (1, D), the same in all gaps
     log2_gap: Tensor  # scalar
+    gap: int  # the same for the processor, which need not ask the device
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,7 +109,7 @@ def draw_rows(
     crops = torch.cat(halves)  # (B, length, columns)
     log2_gap = torch.tensor(math.log2(gap)).to(stack)
     depths = measure.depths.to(stack)[None]
-    return RowsBatch(measure.of(crops), measure.truth(crops), depths, log2_gap)
+    return RowsBatch(measure.of(crops), measure.truth(crops), depths, log2_gap, gap)
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,7 +120,7 @@ def _call(network: nn.Module, x: Tensor, mu: Tensor, t: Tensor) -> Tensor:
 
 def clean_and_mean(batch: RowsBatch) -> tuple[Tensor, Tensor]:
     """x0 and mu, (B, 1, gap * num_gaps, W); the row that ends the last gap is dropped."""
-    gap, linear = round(2 ** float(batch.log2_gap)), linear_rows(batch.rows, batch.depths)
+    gap, linear = batch.gap, linear_rows(batch.rows, batch.depths)
     if batch.truth.shape[2] >= gap:  # measured rows are blurred, and the truth of them is there
         x0, mu = (part[:, :, :gap].flatten(1, 2)[:, None] for part in (batch.truth, linear))
     else:

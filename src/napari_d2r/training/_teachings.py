@@ -144,4 +144,5 @@ def rows_of(volume: Tensor, gap: int) -> RowsBatch:
     rows = volume[: num_gaps * gap + 1].transpose(0, 1)  # (Y, Z, X)
     truth = rows[:, :-1].unflatten(1, (num_gaps, gap))[:, :, 1:]
     depths = torch.from_numpy(inner_depths(gap)).to(volume)[None]
-    return RowsBatch(rows[:, ::gap].contiguous(), truth, depths, torch.tensor(math.log2(gap)))
+    log2_gap = torch.tensor(math.log2(gap))
+    return RowsBatch(rows[:, ::gap].contiguous(), truth, depths, log2_gap, gap)
