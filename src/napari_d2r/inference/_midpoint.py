@@ -83,7 +83,8 @@ class MidpointPredictor:
         cancel: CancelToken | None,
     ) -> Tensor:
         """(B, 1, H, W) halfway between others."""
-        upright, mirrored = (midpoint(self.network, *p) for p in ((below, above), (above, below)))
+        orders = torch.cat([below, above]), torch.cat([above, below])
+        upright, mirrored = midpoint(self.network, *orders).chunk(2)
         return (upright + mirrored) / 2
 
 
