@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from napari_d2r.figures import draw_evaluation
-from napari_d2r.io import open_volume, save_tiff
+from napari_d2r.io import open_volume, save_volume
 from napari_d2r.jobs import (
     CancelToken,
     Event,
@@ -22,7 +22,6 @@ from napari_d2r.stages._passed_on import passed_on
 from napari_d2r.stages.evaluate import evaluate_stream
 from napari_d2r.stages.super_resolve import resolve_super_resolve, run_super_resolve
 from napari_d2r.stages.train import resolve_train, run_train
-from napari_d2r.volumes import Volume
 
 FACTOR = 8
 
@@ -43,7 +42,7 @@ def run_demo(
     yield StageStarted("make the sample")
     folder.mkdir(parents=True, exist_ok=True)
     for volume, path in zip(phantom_sample(), (sample, truth), strict=True):
-        _save(volume, path)
+        save_volume(volume, path)
     stack, reference = open_volume(sample), open_volume(truth)
 
     changes = {"max_minutes": max_minutes, "start_from": Path("bundled")}
@@ -66,14 +65,3 @@ def run_demo(
     say(f"figure: {figure}")
     say(f"result: {result} ({done.seconds:.0f} s)")
     yield Finished(Outcome.COMPLETED, folder)
-
-
-def _save(volume: Volume, path: Path) -> None:
-    save_tiff(
-        path,
-        iter(volume.read()),
-        shape=volume.shape,
-        dtype=volume.dtype,
-        voxel_size=volume.voxel_size,
-        overwrite=True,
-    )

@@ -17,9 +17,8 @@ import pytest
 import tifffile
 import zarr
 
-from napari_d2r import demo
 from napari_d2r.cli import _train, main
-from napari_d2r.io import open_volume
+from napari_d2r.io import open_volume, save_volume
 from napari_d2r.jobs import (
     TrainJob,
 )
@@ -343,7 +342,7 @@ def test_readme_commands_run_as_written(
         ("b.tif", truth.read(), 10),
     ):
         volume = Volume(values, VoxelSize(size, 10, 10))
-        demo._save(volume, Path(name))
+        save_volume(volume, Path(name))
     for command in commands:
         words = command.partition("#")[0].split()
         if words[0] == "benchmark":

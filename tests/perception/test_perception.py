@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -110,15 +112,26 @@ class Mean(torch.nn.Module):
         return img
 
 
+def publish(folder: Path, monkeypatch) -> None:
+    """Whatever is in the folder counts as the published files."""
+    for name in ("ALEXNET", "HEADS", "INCEPTION"):
+        file = getattr(_load, name)
+        if (folder / file.name).is_file():
+            found = hashlib.sha256((folder / file.name).read_bytes()).hexdigest()
+            monkeypatch.setattr(_load, name, replace(file, sha256=found))
+
+
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
-def test_weights_are_taken_from_a_folder(tmp_path: Path, images, weights) -> None:
+def test_weights_are_taken_from_a_folder(tmp_path: Path, images, weights, monkeypatch) -> None:
     torch.jit.script(Mean()).save(str(tmp_path / "inception-2015-12-05.pt"))
+    publish(tmp_path, monkeypatch)
     only_fid = load_perception(tmp_path)
     assert only_fid.distance is None
     features = only_fid.extract(images)
     np.testing.assert_allclose(features[:, 0], 255 * images.mean((1, 2)), rtol=1e-4)
     for name, part in zip(("alexnet-owt-7be5be79.pth", "alex.pth"), weights, strict=True):
         torch.save(part, tmp_path / name)
+    publish(tmp_path, monkeypatch)
     both = load_perception(str(tmp_path))
     assert both.distance(images, images) == pytest.approx(0)
     slices = torch.from_numpy(images)[None, :4]
@@ -128,7 +141,15 @@ def test_weights_are_taken_from_a_folder(tmp_path: Path, images, weights) -> Non
     assert float(loss) == pytest.approx(expected, rel=1e-3)
     assert float(continuity_loss(slices)) != pytest.approx(expected, rel=0.05)
     (tmp_path / "alex.pth").write_bytes(b"no weights")
-    with pytest.raises(ModelFileError, match=r"alex\.pth"):
+    publish(tmp_path, monkeypatch)
+    with pytest.raises(ModelFileError, match=r"alex\.pth holds no weights"):
+        load_perception(tmp_path)
+
+
+def test_a_file_that_is_not_the_published_one_is_not_opened(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "inception-2015-12-05.pt").write_bytes(b"code")
+    monkeypatch.setattr(torch.jit, "load", lambda *_, **__: pytest.fail("opened"))
+    with pytest.raises(ModelFileError, match="publishes, and was not opened"):
         load_perception(tmp_path)
 
 

@@ -22,7 +22,7 @@ from napari_d2r.io._owner import (
 )
 from napari_d2r.io._provenance import PROVENANCE
 from napari_d2r.io._pyramid import ome_zarr_num_bytes
-from napari_d2r.io._save_tiff import save_tiff, save_tiff_stream
+from napari_d2r.io._save_tiff import save_tiff, save_tiff_stream, save_volume
 from napari_d2r.io._shards import Shard, ShardStore
 from napari_d2r.io._source import Edges, Source, pick_axes
 from napari_d2r.io._units import length_in_nm
@@ -61,6 +61,7 @@ __all__ = [
     "read_slice",
     "save_tiff",
     "save_tiff_stream",
+    "save_volume",
     "scan_slices",
     "slice_paths",
     "stop_showing",

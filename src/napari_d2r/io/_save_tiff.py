@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from napari_d2r.errors import InputError
 from napari_d2r.io._disk import disk_errors, sync_file, sync_folder
 from napari_d2r.io._provenance import provenance_text
-from napari_d2r.volumes import VoxelSize
+from napari_d2r.volumes import Volume, VoxelSize
 
-__all__ = ["save_tiff", "save_tiff_stream"]
+__all__ = ["save_tiff", "save_tiff_stream", "save_volume"]
 
 _IMAGEJ_DTYPES = ("uint8", "uint16", "float32")
 _CLASSIC_LIMIT = 2**32 - 2**25  # offsets are 32 bits; leave room for the tags of every page
@@ -106,6 +106,18 @@ def save_tiff(
     finally:
         partial.unlink(missing_ok=True)
     return path
+
+
+def save_volume(volume: Volume, path: Path) -> None:
+    """`save_tiff` of a volume that fits into memory; an older file is replaced."""
+    save_tiff(
+        path,
+        iter(volume.read()),
+        shape=volume.shape,
+        dtype=volume.dtype,
+        voxel_size=volume.voxel_size,
+        overwrite=True,
+    )
 
 
 def save_tiff_stream(

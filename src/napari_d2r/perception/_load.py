@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,8 @@ def load_perception(where: str | Path) -> Perception:
         folder = Path(where)
         every = {file: folder / file.name for file in (ALEXNET, HEADS, INCEPTION)}
         paths = {file: path for file, path in every.items() if path.is_file()}
+        for file, path in paths.items():
+            _require_published(file, path)
     has_lpips = ALEXNET in paths and HEADS in paths
     if not has_lpips and INCEPTION not in paths:
         raise InputError(
@@ -82,6 +85,17 @@ def load_perception(where: str | Path) -> Perception:
     distance = LPIPS(_weights(paths[ALEXNET]), _weights(paths[HEADS])) if has_lpips else None
     extract = _scripted(paths[INCEPTION]) if INCEPTION in paths else None
     return Perception("Inception and AlexNet", extract, distance)
+
+
+def _require_published(file: _File, path: Path) -> None:
+    """Open nothing but what was published: pickles and TorchScript may hold code."""
+    with path.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if found != file.sha256:
+        raise ModelFileError(
+            f"{path} is not the file that {file.url} publishes, and was not opened; download it "
+            f"anew, or pass {RANDOM} for a stand-in."
+        )
 
 
 def _downloaded(file: _File) -> Path:

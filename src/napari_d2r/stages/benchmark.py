@@ -16,7 +16,7 @@ import torch
 from pydantic import ValidationError
 
 from napari_d2r.errors import D2RError, DiskFullError, InputError, explain
-from napari_d2r.io import open_volume, save_tiff
+from napari_d2r.io import open_volume, save_volume
 from napari_d2r.jobs import (
     CancelToken,
     Event,
@@ -130,11 +130,11 @@ def _begin(plan: BenchmarkPlan, resume: bool, overwrite: bool) -> dict[str, Volu
             for case in plan.suite.cases:
                 shutil.rmtree(folder / case.name, ignore_errors=True)
     _write(folder / SUITE, plan.suite.to_yaml())
-    _save(plan.truth, folder / TRUTH)
+    save_volume(plan.truth, folder / TRUTH)
     stacks = {case.name: plan.stack(case) for case in plan.suite.cases}
     for name, stack in stacks.items():
         (folder / name).mkdir(exist_ok=True)
-        _save(stack, folder / name / STACK)
+        save_volume(stack, folder / name / STACK)
     return stacks
 
 
@@ -291,14 +291,3 @@ def _threads(plan: BenchmarkPlan) -> Iterator[None]:
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, "utf-8")
-
-
-def _save(volume: Volume, path: Path) -> None:
-    save_tiff(
-        path,
-        iter(volume.read()),
-        shape=volume.shape,
-        dtype=volume.dtype,
-        voxel_size=volume.voxel_size,
-        overwrite=True,
-    )
