@@ -53,6 +53,11 @@ def test_paths_and_missing_stages_survive_yaml():
     assert TrainJob.from_yaml(single.to_yaml()) == single
 
 
+def test_jobs_of_early_versions_are_read():
+    old = TrainJob.from_yaml("prior: {process: regression, columns: 64}")
+    assert old == TrainJob.from_yaml("prior: {columns: 64}")
+
+
 def test_an_empty_file_is_the_default_job():
     assert TrainJob.from_yaml("") == TrainJob()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from napari_d2r.volumes import Degradation, DegradationKind
 
@@ -198,6 +198,14 @@ class PriorSettings(FrozenModel):
     loss: LossSettings = Field(LossSettings(l1=0, l2=1), title="Losses")
     num_gaps: int = Field(8, ge=1, title="Gaps per crop", description="Rows of a crop, in gaps.")
     columns: int = Field(128, ge=16, title="Columns per crop")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_process(cls, fields: Any) -> Any:
+        """Cards and jobs of early versions name the process too, which the network implies."""
+        if isinstance(fields, dict) and fields.get("process") in ("regression", "irsde"):
+            return {name: value for name, value in fields.items() if name != "process"}
+        return fields
 
 
 class TargetSettings(FrozenModel):
