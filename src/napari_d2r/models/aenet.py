@@ -21,6 +21,7 @@ from napari_d2r.models._pooling import GlobalPool
 from napari_d2r.models._receptive import Convolution, Transposed, receptive_radius
 
 NUM_SLICES = 4
+BACKBONE_STRIDE = 8  # three halvings
 DepthIn = Literal["encoder", "decoder"]
 
 
@@ -158,18 +159,12 @@ class AENet(nn.Module):
     @property
     def lateral_stride(self) -> int:
         """Tiles must start at a multiple of this many pixels."""
-        return 8
+        return BACKBONE_STRIDE
 
     @property
     def lateral_halo(self) -> int:
         """Pixels on either side that can change an output pixel."""
-        plain, halving = Convolution(3, 1, 1), Convolution(3, 2, 1)
-        doubling = Transposed(4, 2, 1)
-        path: list[Convolution | Transposed] = [Convolution(7, 2, 3), *[plain] * 4]
-        path += [halving, plain, plain, plain] * 2
-        path += [plain] * 4
-        path += [plain, doubling, doubling, plain, doubling, Convolution(7, 1, 3)]
-        return receptive_radius(path, self.lateral_stride)
+        return backbone_halo()
 
     def forward(self, slices: Tensor, depths: Tensor, log2_gap: Tensor) -> Tensor:
         """Predict slices between the middle two of four.
@@ -247,3 +242,14 @@ def initialise(network: nn.Module) -> None:
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+
+
+def backbone_halo() -> int:
+    """Lateral reach of encoder, decoder and head, which DGEAN has in common with AENet."""
+    plain, halving = Convolution(3, 1, 1), Convolution(3, 2, 1)
+    doubling = Transposed(4, 2, 1)
+    path: list[Convolution | Transposed] = [Convolution(7, 2, 3), *[plain] * 4]
+    path += [halving, plain, plain, plain] * 2
+    path += [plain] * 4
+    path += [plain, doubling, doubling, plain, doubling, Convolution(7, 1, 3)]
+    return receptive_radius(path, BACKBONE_STRIDE)

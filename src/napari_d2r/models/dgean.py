@@ -16,12 +16,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from napari_d2r.models._depth import DepthEmbedding, linear_base, residual_envelope
-from napari_d2r.models._receptive import Convolution, Transposed, receptive_radius
 from napari_d2r.models.aenet import (
+    BACKBONE_STRIDE,
     NUM_SLICES,
     ChannelGate,
     FeatureModulation,
     ResidualBlock,
+    backbone_halo,
     convolution,
     initialise,
 )
@@ -109,18 +110,12 @@ class DGEAN(nn.Module):
     @property
     def lateral_stride(self) -> int:
         """Tiles must start at a multiple of this many pixels."""
-        return 8
+        return BACKBONE_STRIDE
 
     @property
     def lateral_halo(self) -> int:
         """Pixels on either side that can change an output pixel."""
-        plain, halving = Convolution(3, 1, 1), Convolution(3, 2, 1)
-        doubling = Transposed(4, 2, 1)
-        path: list[Convolution | Transposed] = [Convolution(7, 2, 3), *[plain] * 4]
-        path += [halving, plain, plain, plain] * 2
-        path += [plain] * 4
-        path += [plain, doubling, doubling, plain, doubling, Convolution(7, 1, 3)]
-        return receptive_radius(path, self.lateral_stride)
+        return backbone_halo()
 
     def forward(self, slices: Tensor, depths: Tensor, log2_gap: Tensor) -> Tensor:
         """Predict slices between the middle two of four.
