@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Train on every 8th slice of each volume alone, super-resolve with both models, evaluate.
+# Train on every 8th slice of each volume alone, super-resolve with both models, evaluate. Minutes are
+# of processor time.
 #     bash benchmarks/quality.sh FOLDER MINUTES [VOLUME ...]
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -13,7 +14,7 @@ for volume; do
     truth=$data/$volume.tif
     napari-d2r degrade "$truth" "$out/$name/stack.tif" --factor 8 --overwrite
     napari-d2r train "$out/$name/stack.tif" "$out/$name/model" --preset quick --factor 8 \
-        --max-minutes "$minutes" --overwrite --json "$out/$name/train.json"
+        --set clock=processor --max-minutes "$minutes" --overwrite --json "$out/$name/train.json"
     for model in prior student; do
         napari-d2r super-resolve "$out/$name/stack.tif" "$out/$name/$model.ome.zarr" \
             --model "$out/$name/model/$model" --overwrite --json "$out/$name/$model.json"
