@@ -15,6 +15,7 @@ from napari_d2r.io._hdf5 import read_hdf5
 from napari_d2r.io._mrc import read_mrc
 from napari_d2r.io._npy import read_npy
 from napari_d2r.io._source import Source, pick_axes, resolve_voxel_size
+from napari_d2r.io._tensorstore import is_chunk_folder, read_chunk_folder
 from napari_d2r.io._tiff import read_tiff
 from napari_d2r.io._zarr import is_zarr, read_zarr
 from napari_d2r.volumes import SUPPORTED_DTYPES, Volume, VoxelSize
@@ -26,7 +27,12 @@ _HDF5 = (".h5", ".hdf5", ".hdf")
 _MRC = (".mrc", ".map", ".rec", ".ccp4")
 _COMPRESSED = (".gz", ".bz2")
 _PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
-_FORMATS = "TIFF, a folder of TIFF or PNG slices, OME-Zarr, zarr, HDF5, MRC and npy"
+_FORMATS = (
+    "TIFF, a folder of TIFF or PNG slices, OME-Zarr, zarr, HDF5, MRC, npy, precomputed and N5"
+)
+
+# "https:/" as well: a Path has lost one of the two. One letter is a drive of Windows.
+_ADDRESS = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:/")
 
 # The dataset follows the suffix, so that the colon of a Windows drive is left alone.
 _HDF5_DATASET = re.compile(r"(?i)^(?P<file>.+\.(?:h5|hdf5|hdf)):(?P<dataset>.+)$")
@@ -76,7 +82,7 @@ def open_volume(
     ----------
     path
         TIFF stack, folder of TIFF or PNG slices, OME-Zarr 0.4 or 0.5, bare zarr array
-        (``a.zarr/inner``), HDF5 (``a.h5:/dataset``), MRC, or npy.
+        (``a.zarr/inner``), HDF5 (``a.h5:/dataset``), MRC, npy, Neuroglancer's precomputed or N5.
     voxel_size
         Used instead of what the file says.
     channel, time
@@ -152,7 +158,8 @@ def _location(path: str | Path) -> Path:
 
 def is_slice_folder(path: str | Path) -> bool:
     """Whether a path is read as a folder of 2D slices."""
-    return Path(path).is_dir() and not is_zarr(Path(path))
+    folder = Path(path)
+    return folder.is_dir() and not is_zarr(folder) and not is_chunk_folder(folder)
 
 
 def open_source(path: str | Path) -> Source:
@@ -167,10 +174,12 @@ def open_source(path: str | Path) -> Source:
     """
     location, match = _location(path), _HDF5_DATASET.match(str(path))
     if not location.exists():
+        if _ADDRESS.match(str(path)):
+            raise InputError(f"{path} is an address; copy the volume here and pass its path.")
         raise InputError(f"{location} does not exist.")
     try:
         if location.is_dir():
-            return read_zarr(location) if is_zarr(location) else read_folder(location)
+            return _read_folder(location)
         suffixes = [suffix.lower() for suffix in location.suffixes]
         kind = suffixes[-1] if suffixes else ""
         if location.stat().st_size == 0:
@@ -192,3 +201,9 @@ def open_source(path: str | Path) -> Source:
             f"{location.name} is a single 2D image; pass the folder that holds its slices."
         )
     raise InputError(f"{location.name} is of an unknown kind; {_FORMATS} can be read.")
+
+
+def _read_folder(folder: Path) -> Source:
+    if is_zarr(folder):
+        return read_zarr(folder)
+    return read_chunk_folder(folder) if is_chunk_folder(folder) else read_folder(folder)

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QWidget
 
 from napari_d2r.errors import InputError
 from napari_d2r.inspection import Finding, Inspection, inspect_stream
+from napari_d2r.io import is_slice_folder
 from napari_d2r.jobs import CancelToken, Event, Progress
 from napari_d2r.volumes import VoxelSize
 from napari_d2r.widgets._latest import Latest
@@ -124,7 +125,7 @@ def _inspect(question: tuple[Any], cancel: CancelToken) -> Iterator[Event]:
     (layer,) = question
     path = Path(layer.source.path) if layer.source.path else None
     subject: Any = volume_of(layer, voxel_size_of(layer) or _UNKNOWN)
-    if path is not None and path.is_dir() and not _is_zarr(path):
+    if path is not None and is_slice_folder(path):
         subject = path
     told = 0.0
     for event in inspect_stream(subject, cancel=cancel):
@@ -133,7 +134,3 @@ def _inspect(question: tuple[Any], cancel: CancelToken) -> Iterator[Event]:
                 continue
             told = event.done
         yield event
-
-
-def _is_zarr(path: Path) -> bool:
-    return any((path / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray", ".zattrs"))
