@@ -11,6 +11,7 @@ from napari_d2r.cli import _progress
 from napari_d2r.jobs import (
     Progress,
     StageStarted,
+    Workers,
 )
 
 
@@ -56,4 +57,20 @@ def test_elsewhere_progress_is_a_line_now_and_then(
     assert capsys.readouterr().err.splitlines() == [
         "  0 %, 0/1000 shards, 0 s left",
         "  100 %, 1000/1000 shards, 0 s left",
+    ]
+
+
+def test_how_many_others_compute_stands_beside_the_progress_of_their_stage(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    reporter = _progress.Reporter()
+    for event in (Workers(3), Progress(4, 4, "shards"), Workers(1), Progress(4, 4, "shards")):
+        reporter(event)
+    reporter(StageStarted("write TIFF"))
+    reporter(Progress(9, 9, "slices"))
+    assert capsys.readouterr().err.splitlines() == [
+        "  100 %, 4/4 shards, 3 workers",
+        "  100 %, 4/4 shards, 1 worker",
+        "write TIFF",
+        "  100 %, 9/9 slices",
     ]

@@ -28,6 +28,7 @@ from napari_d2r.jobs import (
     Started,
     VolumeBegun,
     Warned,
+    Workers,
     decode,
     encode,
 )
@@ -48,6 +49,7 @@ EVENTS: dict[type, st.SearchStrategy[Event]] = {
     Started: st.builds(Started, TEXT, st.none() | PATH),
     StageStarted: st.builds(StageStarted, TEXT, COUNT, COUNT),
     Progress: st.builds(Progress, NUMBER, NUMBER, TEXT, st.none() | NUMBER),
+    Workers: st.builds(Workers, COUNT),
     VolumeBegun: st.builds(VolumeBegun, TEXT, PATH, CORNER, EDGES, EDGES, TEXT),
     BlockWritten: st.builds(BlockWritten, CORNER, CORNER),
     Scalars: st.builds(Scalars, COUNT, st.dictionaries(NAME, NUMBER, max_size=4)),

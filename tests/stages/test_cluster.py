@@ -26,6 +26,7 @@ from napari_d2r.jobs import (
     Outcome,
     Progress,
     SuperResolveJob,
+    Workers,
 )
 from napari_d2r.stages.super_resolve import resolve_super_resolve, run_super_resolve
 from napari_d2r.volumes import Volume, VoxelSize
@@ -80,14 +81,17 @@ def test_workers_that_are_killed_and_stopped_change_nothing(
     from napari_d2r.stages import _cluster
 
     monkeypatch.setattr(_cluster, "_SILENT_S", 5)
-    path, written, victims = tmp_path / "out.ome.zarr", 0, []
+    path, written, victims, counts = tmp_path / "out.ome.zarr", 0, [], []
     for event in stream(job(workers=3), file, path):
+        counts += [event.count] if isinstance(event, Workers) else []
         written += isinstance(event, BlockWritten)
         if isinstance(event, BlockWritten) and written in (2, 4):
             victims.append(workers()[0])
             victims[-1].send_signal(signal.SIGKILL if written == 2 else signal.SIGSTOP)
     assert event.outcome is Outcome.COMPLETED
     assert len(victims) == 2
+    assert max(counts) == 3
+    assert min(counts) < 3  # of one that was killed, until it is begun again
     assert np.array_equal(open_volume(path).read(), alone)
     assert [p.name for p in tmp_path.iterdir()] == ["out.ome.zarr"]
     for victim in victims:

@@ -16,6 +16,7 @@ from napari_d2r.jobs import (
     Scalars,
     StageStarted,
     Warned,
+    Workers,
 )
 
 _LINE_EVERY_S = 10.0
@@ -30,16 +31,20 @@ class Reporter:
         self._bar: tqdm[None] | None = None
         self._last_line = 0.0
         self._loss = ""
+        self._workers: int | None = None
 
     def __call__(self, event: Event) -> None:
         match event:
             case StageStarted(title, index, count):
                 self.close()
+                self._workers = None
                 self.say(f"[{index}/{count}] {title}" if count > 1 else title)
             case Warned(message):
                 self.say(f"note: {message}")
             case Progress():
                 self._show(event)
+            case Workers(count):
+                self._workers = count
             case Scalars(step, values):
                 if TRAINING_LOSS in values:
                     self._loss = f"step {step}, loss {values[TRAINING_LOSS]:.4g}"
@@ -86,6 +91,8 @@ class Reporter:
             words.append(f"{progress.done:g}/{progress.total:g} {progress.unit}")
         elif self._loss:
             words.append(self._loss)
+        if self._workers is not None:
+            words.append(f"{self._workers} worker{'' if self._workers == 1 else 's'}")
         if progress.eta_s is not None:
             words.append(f"{progress.eta_s:.0f} s left")
         return ", ".join(words)

@@ -17,6 +17,7 @@ from napari_d2r.jobs._events import (
     Started,
     VolumeBegun,
     Warned,
+    Workers,
 )
 from napari_d2r.jobs._jobs import Device, Engine, Job, SuperResolveJob, TrainJob
 from napari_d2r.jobs._presets import describe_preset, load_preset, preset_names
@@ -86,6 +87,7 @@ __all__ = [
     "TrainJob",
     "VolumeBegun",
     "Warned",
+    "Workers",
     "decode",
     "describe_preset",
     "encode",

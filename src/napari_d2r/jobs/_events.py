@@ -2,7 +2,7 @@
 
 The grammar, the same for every job::
 
-    Started (StageStarted | Progress | VolumeBegun | BlockWritten | Scalars | Preview
+    Started (StageStarted | Progress | Workers | VolumeBegun | BlockWritten | Scalars | Preview
              | CheckpointSaved | Warned)* Finished
 
 Errors are exceptions; only an edge (command line, GUI) turns them into words, and into
@@ -57,6 +57,13 @@ class Progress:
     total: float
     unit: str
     eta_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """So many other processes compute the current stage from now on; 0 while none has come."""
+
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +165,7 @@ Event = (
     Started
     | StageStarted
     | Progress
+    | Workers
     | VolumeBegun
     | BlockWritten
     | Scalars

@@ -12,8 +12,8 @@ import math
 import os
 import queue
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -32,9 +32,10 @@ from napari_d2r.checkpoints import Model, load_model
 from napari_d2r.errors import D2RError, InputError
 from napari_d2r.inference import AxialPredictor, Box, Interrupted, begin_shard, fill_in_parts
 from napari_d2r.io import Shard, ShardStore
-from napari_d2r.jobs import CancelToken, ClusterSettings, SuperResolveJob
+from napari_d2r.jobs import CancelToken, ClusterSettings, SuperResolveJob, Workers
 from napari_d2r.stages._device import resolve_device
 from napari_d2r.stages._engine import resolve_engine
+from napari_d2r.stages._fill import Put
 from napari_d2r.stages._guard import with_fallback
 from napari_d2r.stages._super_resolve_plan import SuperResolvePlan, predictor_of_job
 from napari_d2r.volumes import AxialGrid, IntensityRange, Volume
@@ -44,6 +45,7 @@ __all__ = ["ShardTask", "computed_by", "connected"]
 _AHEAD = 2  # tasks per thread of a worker: one in the making, one waiting there
 _RETRIES = 3
 _LOOK_S = 0.2  # between two looks at the cancel token
+_COUNT_S = 1  # between two looks at who is there, while no shard is finished
 # A worker of ours that is silent for so long is given up, and its shards are computed elsewhere.
 _SILENT_S = 60
 _ANSWER_S, _LOST_S = 15, 30  # until a scheduler is said not to be there, or not any more
@@ -163,8 +165,10 @@ def slurm_cluster(site: Path | None) -> Any:
 
 def computed_by(
     client: Client, task: ShardTask, shards: Iterator[Shard], stop: CancelToken
-) -> Generator[tuple[Shard, int, bool], None, None]:
+) -> Generator[Put | Workers, None, None]:
     """Shards as they are finished: the length of the file of each, and whether memory was short.
+
+    How many workers there are is told at first and whenever it changes.
 
     Raises
     ------
@@ -175,14 +179,19 @@ def computed_by(
     """
     flying: dict[Future, Shard] = {}
     landed: queue.SimpleQueue[Future] = queue.SimpleQueue()
-    lost_at = math.inf
+    threads: Mapping[str, int] = {}
+    told, counted_at, lost_at = -1, -math.inf, math.inf
+
+    def count() -> None:
+        nonlocal threads, counted_at
+        counted_at = time.monotonic()
+        try:
+            threads = client.nthreads(callback_timeout=_ANSWER_S)
+        except OSError as error:
+            raise _scheduler_lost() from error
 
     def launch() -> None:
-        try:
-            threads = sum(client.nthreads().values())
-        except CommClosedError as error:
-            raise _scheduler_lost() from error
-        while len(flying) < _AHEAD * max(1, threads):
+        while len(flying) < _AHEAD * max(1, sum(threads.values())):
             shard = next(shards, None)
             if shard is None:
                 return
@@ -191,10 +200,14 @@ def computed_by(
             future.add_done_callback(landed.put)
 
     try:
+        count()
         launch()
         while flying:
             if stop:
                 raise Interrupted
+            if told != len(threads):
+                told = len(threads)
+                yield Workers(told)
             try:
                 future = landed.get(timeout=_LOOK_S)
             except queue.Empty:
@@ -202,8 +215,13 @@ def computed_by(
                 lost_at = min(lost_at, time.monotonic()) if is_lost else math.inf
                 if time.monotonic() - lost_at > _LOST_S:
                     raise _scheduler_lost() from None
+                if not is_lost and time.monotonic() - counted_at > _COUNT_S:
+                    with suppress(D2RError):  # it may come back
+                        count()
+                    launch()
                 continue
             yield (flying.pop(future), *_result(future))
+            count()
             launch()
     finally:
         for future in flying:

@@ -13,15 +13,17 @@ from numpy.typing import NDArray
 
 from napari_d2r.inference import Box, Interrupted, begin_shard, fill_in_parts
 from napari_d2r.io import OmeZarrOutput, Shard
-from napari_d2r.jobs import BlockWritten, CancelToken, Event, Outcome, Progress, Warned
+from napari_d2r.jobs import BlockWritten, CancelToken, Event, Outcome, Progress, Warned, Workers
 from napari_d2r.stages._ahead import made_ahead
 from napari_d2r.stages._beats import CountingToken
 from napari_d2r.stages._super_resolve_plan import SuperResolvePlan
 
-__all__ = ["Compute", "compute_here", "fill_shards"]
+__all__ = ["Compute", "Put", "compute_here", "fill_shards"]
 
-# Shards as they are put into the store: the bytes of each, and whether memory was short.
-Compute = Callable[[Iterator[Shard], CancelToken], Generator[tuple[Shard, int, bool], None, None]]
+# Shards as they are put into the store: the bytes of each, and whether memory was short. Where
+# other processes put them, also how many there are, whenever that changes.
+Put = tuple[Shard, int, bool]
+Compute = Callable[[Iterator[Shard], CancelToken], Generator[Put | Workers, None, None]]
 
 
 def compute_here(
@@ -31,9 +33,7 @@ def compute_here(
     begin = partial(begin_shard, half_widths=True) if half_widths else begin_shard
     fitting: int | None = None  # lateral edge above which memory has run out
 
-    def compute(
-        shards: Iterator[Shard], stop: CancelToken
-    ) -> Generator[tuple[Shard, int, bool], None, None]:
+    def compute(shards: Iterator[Shard], stop: CancelToken) -> Generator[Put, None, None]:
         def part(box: Box) -> Callable[[], NDArray[Any]]:
             return begin(
                 plan.volume,
@@ -89,7 +89,12 @@ def fill_shards(
     yield Progress(len(finished), len(shards), unit)
     with closing(compute(in_time(waiting), stop)) as computed:
         try:
-            for count, (shard, num_bytes, is_cramped) in enumerate(computed, start=1):
+            for put in computed:
+                if isinstance(put, Workers):
+                    yield put
+                    continue
+                shard, num_bytes, is_cramped = put
+                count += 1
                 if is_cramped and not was_cramped:
                     yield Warned(
                         "Memory ran out, so shards are now computed in smaller parts: the result "
