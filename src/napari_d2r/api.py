@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from napari_d2r.checkpoints import remember_model
 from napari_d2r.errors import D2RError
 from napari_d2r.io import open_volume
@@ -94,6 +96,7 @@ def super_resolve(
     *,
     model: str | Path | None = None,
     factor: float | None = None,
+    z_positions: Sequence[float] | NDArray[Any] | None = None,
     job: SuperResolveJob | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -113,6 +116,8 @@ def super_resolve(
         ``job`` names another; counts more than the ``method`` of ``job``.
     factor
         Axial factor r, 1.5 to 16; None makes voxels isotropic.
+    z_positions
+        Where each slice stands along Z, (Z,) in nm, if not at even distances.
     job
         All settings at once, such as ``SuperResolveJob(method="linear")``.
 
@@ -121,7 +126,12 @@ def super_resolve(
     InputError
         When stack, model or output cannot be used.
     """
-    changes = {"model": model, "method": None if model is None else "model", "factor": factor}
+    changes = {
+        "model": model,
+        "method": None if model is None else "model",
+        "factor": factor,
+        "z_positions": None if z_positions is None else tuple(map(float, z_positions)),
+    }
     job = SuperResolveJob.checked((job or SuperResolveJob()).model_dump() | _given(changes))
     plan = resolve_super_resolve(
         job, as_volume(stack), Path(output), resume=resume, overwrite=overwrite

@@ -36,6 +36,13 @@ def add_super_resolve(add: AddParser) -> None:
     )
     parser.add_argument("--factor", type=float, help="axial factor R; default: isotropic voxels")
     parser.add_argument(
+        "--z-positions",
+        type=Path,
+        metavar="TABLE",
+        help="text or CSV file with the place of each slice along Z, where they stand at uneven "
+        "distances; in nm, or as its header says",
+    )
+    parser.add_argument(
         "--degradation",
         choices=get_args(DegradationKind),
         help="for interpolation, how slices were measured (default: slice); a model knows",
@@ -129,6 +136,10 @@ def run_super_resolve_command(
         fields["method"] = arguments.model
     else:
         fields["model"] = arguments.model
+    if arguments.z_positions is not None:
+        from napari_d2r.io import read_z_table
+
+        fields["z_positions"] = read_z_table(arguments.z_positions)
     cluster = {
         "workers": arguments.workers,
         "scheduler": arguments.scheduler,

@@ -43,7 +43,9 @@ class FallbackPredictor:
         for method, first, last, low, high in self._runs(request, len(slab)):
             z, y, x = request.origin
             rows = request.depths[first - request.first : last + 1 - request.first]
-            part = GapRequest(first - low, rows, request.log2_gap, (z + low, y, x))
+            widths = None if request.widths is None else request.widths[low : high - 1]
+            origin = (z + low, y, x)
+            part = GapRequest(first - low, rows, request.log2_gap, origin, widths)
             filled.append(method.predict(slab[low:high], part, cancel))
         return torch.cat(filled)
 

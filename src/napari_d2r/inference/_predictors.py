@@ -21,7 +21,7 @@ from napari_d2r.inference._directions import Origin, in_directions
 from napari_d2r.inference._transfer import to_device
 from napari_d2r.inference._workers import share_out
 from napari_d2r.jobs import CancelToken, Direction
-from napari_d2r.volumes import Interpolation, interpolate_axial
+from napari_d2r.volumes import Interpolation, Widths, interpolate_axial
 
 NUM_SLICES = 4  # that a network of AENet's contract sees
 # Columns of activations computed at once: bounds memory and the time to honour a cancel.
@@ -60,13 +60,22 @@ class GapRequest:
     """Gaps ``first`` .. ``first + G - 1`` of a slab, and ``depths`` (G, D) in each.
 
     ``origin`` is where the slab stands in its volume (measured slice, y, x), for methods
-    that key their noise by position.
+    that key their noise by position. ``widths`` of all gaps of the slab, in lateral voxels, are
+    given where they differ; ``log2_gap`` is that of their mean in the volume then.
     """
 
     first: int
     depths: Tensor
     log2_gap: float
     origin: tuple[int, int, int] = (0, 0, 0)
+    widths: Widths | None = None
+
+    def log2_gaps(self, num_slices: int) -> Tensor:
+        """Of each gap of a slab of so many slices: (J - 1,)."""
+        widths = self.widths
+        if widths is None:
+            return torch.full((num_slices - 1,), self.log2_gap)
+        return torch.tensor([log2_of(width) for width in widths])
 
 
 class AxialPredictor(Protocol):
@@ -97,7 +106,7 @@ class InterpolationPredictor:
         """Interpolate on the CPU in float32."""
         gaps = torch.arange(len(request.depths), dtype=torch.float64) + request.first
         positions: NDArray[np.float64] = (gaps[:, None] + request.depths.double().cpu()).numpy()
-        filled = interpolate_axial(slab.cpu().numpy(), positions.ravel(), self.kind)
+        filled = interpolate_axial(slab.cpu().numpy(), positions.ravel(), self.kind, request.widths)
         return torch.from_numpy(filled).reshape(*positions.shape, *slab.shape[1:]).to(slab)
 
 
@@ -125,16 +134,18 @@ class SequencePredictor:
         """
         device = slab.device  # where indices are made too: nothing waits for the processor
         all_depths = to_device(request.depths.to(slab.dtype), device)
+        log2_gaps = to_device(request.log2_gaps(len(slab)), device)
 
         def fill(offsets: Tensor) -> Tensor:
             stop_if_asked(cancel)
             around = torch.arange(-1, NUM_SLICES - 1, device=device)
             taps = (request.first + offsets[:, None] + around).clamp(0, len(slab) - 1)
             slices, depths = slab[taps], all_depths[offsets]
+            log2_gap = log2_gaps[request.first + offsets]
             if not self._is_symmetric:
                 slices = torch.cat([slices, slices.flip(1)])
                 depths = torch.cat([depths, 1 - depths])
-            log2_gap = torch.full((len(slices),), request.log2_gap, device=device)
+                log2_gap = torch.cat([log2_gap, log2_gap])
             filled: Tensor = self.network(slices, depths, log2_gap)
             if self._is_symmetric:
                 return filled
@@ -189,7 +200,8 @@ class LateralPredictor:
         if not upside_down:
             return self._restore(slices, request, cancel)
         last = slices.shape[1] - 2 - (request.first + len(request.depths) - 1)
-        mirrored = GapRequest(last, 1 - request.depths.flip(0), request.log2_gap)
+        widths = None if request.widths is None else request.widths[::-1]
+        mirrored = GapRequest(last, 1 - request.depths.flip(0), request.log2_gap, widths=widths)
         return self._restore(slices.flip(1), mirrored, cancel).flip(1)
 
     def _restore(self, slices: Tensor, request: GapRequest, cancel: CancelToken | None) -> Tensor:
@@ -197,6 +209,8 @@ class LateralPredictor:
         wanted = slice(request.first, request.first + len(request.depths))
         depths = self._depths_of_all_gaps(request, slices)
         log2_gap = torch.full((), request.log2_gap, dtype=slices.dtype, device=slices.device)
+        if request.widths is not None:
+            log2_gap = to_device(request.log2_gaps(slices.shape[1]).to(slices.dtype), slices.device)
         at_once = max(1, pixels_at_once(slices.device) // slices[0].numel())
         if slices.device.type == "cpu":  # a part for every core
             at_once = min(at_once, -(-len(slices) // torch.get_num_threads()))
@@ -212,7 +226,7 @@ class LateralPredictor:
     def _depths_of_all_gaps(request: GapRequest, slices: Tensor) -> Tensor:
         """One row of depths where all gaps want the same, else a row for every gap."""
         wanted = request.depths.to(slices.dtype)
-        if bool((wanted == wanted[:1]).all()):
+        if request.widths is None and bool((wanted == wanted[:1]).all()):
             return to_device(wanted[:1], slices.device)
         depths = wanted[:1, :1].repeat(slices.shape[1] - 1, wanted.shape[1])
         depths[request.first : request.first + len(wanted)] = wanted

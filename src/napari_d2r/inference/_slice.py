@@ -98,7 +98,8 @@ def predict_slice(
     between = ~grid.is_copied(all_positions)
     all_gaps = grid.gaps(all_positions[between])
     depths, row, column = depth_table(all_positions[between], all_gaps, first, last)
-    request = GapRequest(first - top, torch.from_numpy(depths), log2_of(gap))
+    widths = grid.widths(gap, top, bottom)
+    request = GapRequest(first - top, torch.from_numpy(depths), log2_of(gap), widths=widths)
     restored = predictor.restore(unit[None], request, cancel, upside_down=not is_xz)[0]
     wanted = np.isin(np.flatnonzero(between) + begin, np.flatnonzero(~is_measured) + z.start)
     inner = slice(w.start - tile.start, w.stop - tile.start)

@@ -59,8 +59,8 @@ def fill_shard(
     Measured slices are copied as stored, unless the grid says that they are blurred.
     Everything else is predicted from the slices of the gaps that the box touches, with the
     predictor's halo around them. ``gap`` is how
-    many lateral voxels apart the measured slices are, which networks want to know; the
-    output may be sampled finer or coarser than that.
+    many lateral voxels apart the measured slices are, or are in the mean, which networks want
+    to know; the output may be sampled finer or coarser than that.
 
     With ``half_widths`` the predictor tells half-widths of intervals instead of intensities:
     differences of grey levels, of which measured slices have none.
@@ -122,7 +122,8 @@ def begin_shard(
     depths, row, column = depth_table(positions, gaps, first, last)
     places = to_device(torch.from_numpy(np.stack([row, column])), device)
     origin = (slab_start, tile[0].start, tile[1].start)
-    request = GapRequest(first - slab_start, torch.from_numpy(depths), log2_of(gap), origin)
+    widths = grid.widths(gap, slab_start, slab_stop)
+    request = GapRequest(first - slab_start, torch.from_numpy(depths), log2_of(gap), origin, widths)
     filled = predictor.predict(slab, request, cancel)
     inner = tuple(
         slice(want.start - have.start, want.stop - have.start)

@@ -27,6 +27,7 @@ from napari_d2r.io._shards import Shard, ShardStore
 from napari_d2r.io._source import Edges, Source, pick_axes
 from napari_d2r.io._units import length_in_nm
 from napari_d2r.io._verify import DamagedShard, forget, verify_store
+from napari_d2r.io._z_table import read_z_table
 
 __all__ = [
     "EXPORTS",
@@ -59,6 +60,7 @@ __all__ = [
     "pick_axes",
     "probe",
     "read_slice",
+    "read_z_table",
     "save_tiff",
     "save_tiff_stream",
     "save_volume",

@@ -119,6 +119,11 @@ class SuperResolveJob(Job):
     keep_measured: bool = Field(
         False, title="Keep measured slices", description="Round the factor to a whole number."
     )
+    z_positions: tuple[float, ...] | None = Field(
+        None,
+        title="Positions along Z",
+        description="Of every slice, in nm, where they stand at uneven distances. None: evenly.",
+    )
     method: Literal["model", "nearest", "linear", "cubic"] = Field("model", title="Method")
     model: Path | None = Field(
         None, title="Model", description="Folder of a trained model; None: the bundled one."

@@ -29,6 +29,9 @@ class Provenance(FrozenModel):
     voxel_size_nm: Edges
     factor: float = Field(gt=1)
     measured_slices_at_multiples_of: float | None
+    measured_slices_at: tuple[float, ...] | None = Field(
+        None, description="In slices of the result, where measured ones stand unevenly."
+    )
     measured_slices: Literal["copied", "restored"] = "copied"
     method: str = Field(description="model, or an interpolation.")
     model: str = Field("", description="What a list calls it.")

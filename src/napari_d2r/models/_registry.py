@@ -45,6 +45,9 @@ LATERAL: frozenset[Contract] = frozenset(
     {"rows", "denoiser", "unconditional", "masked", "masked-denoiser"}
 )
 
+# Networks that are told how wide each gap is, so that slices may stand at uneven distances.
+UNEVEN: frozenset[str] = frozenset({"lateral", "aenet", "aenet-fast", "dgean"})
+
 # Networks that may be made for several channels, and restore them together.
 OF_CHANNELS: frozenset[Contract] = frozenset({"masked", "masked-denoiser"})
 

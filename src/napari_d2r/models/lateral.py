@@ -96,7 +96,7 @@ class LateralNet(nn.Module):
             Relative depth in [0, 1] of the D rows wanted: (J - 1, D), or (1, D) where
             all gaps want the same, which is faster.
         log2_gap
-            Scalar tensor: log2 of the factor r.
+            Scalar tensor: log2 of the factor r; or (J - 1,), with as many rows of ``depths``.
 
         Returns
         -------

@@ -24,8 +24,11 @@ def provenance_of(plan: SuperResolvePlan) -> Provenance:
         voxel_size_nm=tuple(plan.voxel_size),
         factor=grid.factor,
         measured_slices_at_multiples_of=(
-            grid.factor if grid.is_integer and grid.copies_measured else None
+            grid.factor
+            if grid.is_integer and grid.copies_measured and grid.places is None
+            else None
         ),
+        measured_slices_at=grid.places,
         measured_slices="copied" if grid.copies_measured else "restored",
         method=plan.job.method,
         device=str(plan.device),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -33,6 +33,7 @@ from napari_d2r.jobs import SamplerSettings, SuperResolveJob
 from napari_d2r.models import OF_CHANNELS, architecture_named
 from napari_d2r.stages._device import resolve_device
 from napari_d2r.stages._engine import TORCH, resolve_engine
+from napari_d2r.stages._output_grid import output_grid, require_uneven, resolve_spacing
 from napari_d2r.stages._sampling import load_refiner, sampler_of
 from napari_d2r.stages._uncertainty import beside, uncertainty_card
 from napari_d2r.volumes import (
@@ -41,7 +42,6 @@ from napari_d2r.volumes import (
     IntensityRange,
     Volume,
     VoxelSize,
-    resolve_factor,
     resolve_gap,
 )
 
@@ -106,7 +106,8 @@ class SuperResolvePlan:
     @property
     def memory_bytes(self) -> int:
         """Peak working memory: bounded by a shard and the pixels computed at once."""
-        return self.shard.num_computed * _bytes_per_voxel(self.job, self.volume) + _BASE_BYTES
+        per_voxel = _bytes_per_voxel(self.job, self.volume, self.grid)
+        return _BASE_BYTES + math.ceil(self.shard.num_computed * per_voxel)
 
     @property
     def seconds(self) -> float:
@@ -150,16 +151,8 @@ def resolve_super_resolve(
         that cannot be kept.
     """
     volume.require_slices()
-    warnings = []
-    factor = resolve_factor(volume.voxel_size, job.factor)
+    volume, factor, warnings = resolve_spacing(job, volume)
     gap = resolve_gap(volume.voxel_size, factor)
-    if job.keep_measured and factor != round(factor):
-        rounded = float(max(2, round(factor)))
-        warnings.append(
-            f"The factor {factor:g} is rounded to {rounded:g} to keep every measured slice; "
-            f"voxels will be {volume.voxel_size.z / rounded:g} nm along Z."
-        )
-        factor = rounded
     device = resolve_device(job.device)
     model = load_model(model_folder(job.model), device) if job.method == "model" else None
     refiner = load_refiner(job, device)
@@ -167,20 +160,9 @@ def resolve_super_resolve(
     predictor = _predictor(job, model, refiner)
     _check_channels(job, volume, model, output)
     how = _degradation(job, model)
-    grid = how.grid(volume.shape[0], factor)
-    if model is None:  # an interpolation restores nothing
-        grid = replace(grid, copies_measured=True)
-    if not grid.copies_measured:
-        warnings.append(
-            f"This model restores slices that are {how}, so the measured ones are restored too "
-            "and none is copied; take another model if yours are point samples."
-        )
-    elif not grid.is_integer and grid.offset == 0:
-        warnings.append(
-            f"The factor {factor:g} is not whole: output slices stand every "
-            f"{volume.voxel_size.z / factor:g} nm and measured slices are kept where they fall "
-            "on that grid; --keep-measured keeps them all."
-        )
+    require_uneven(job, how, model)
+    grid, told = output_grid(job, volume, factor, how, model)
+    warnings += told
     if not volume.voxel_size.has_square_pixels:
         warnings.append(
             f"Pixels are {volume.voxel_size.y:g} x {volume.voxel_size.x:g} nm (y, x); the factor "
@@ -212,7 +194,7 @@ def resolve_super_resolve(
         _check_output(beside(output), overwrite)
     begun = interrupted_shard(_store_of(output)) if resume else None
     fixed = begun or (None if job.shard is None else (job.shard,) * 3)
-    shape, most = (grid.num_output, *volume.shape[1:]), _most_computed(job, volume)
+    shape, most = (grid.num_output, *volume.shape[1:]), _most_computed(job, volume, grid)
     timed = predictor
     if volume.num_channels is not None:
         timed = OfOneSlab(predictor, volume.num_channels)
@@ -316,17 +298,20 @@ def _rate(
     return _known_rates[key]
 
 
-def _bytes_per_voxel(job: SuperResolveJob, volume: Volume) -> int:
-    """Of a shard in the making: prediction (and two opinions), selection, encoding."""
+def _bytes_per_voxel(job: SuperResolveJob, volume: Volume, grid: AxialGrid) -> float:
+    """Of a shard in the making: prediction (and two opinions), selection, encoding.
+
+    All gaps are predicted at as many depths as the widest.
+    """
     of_one_channel = (6 if job.uncertainty else 3) * 4 + 3 * volume.dtype.itemsize
-    return of_one_channel * (volume.num_channels or 1)
+    return of_one_channel * (volume.num_channels or 1) * grid.unevenness
 
 
-def _most_computed(job: SuperResolveJob, volume: Volume) -> float:
+def _most_computed(job: SuperResolveJob, volume: Volume, grid: AxialGrid) -> float:
     """Voxels of a shard with its halo that the memory limit allows."""
     if job.max_memory_gb is None:
         return math.inf
-    return (job.max_memory_gb * 1e9 - _BASE_BYTES) / _bytes_per_voxel(job, volume)
+    return (job.max_memory_gb * 1e9 - _BASE_BYTES) / _bytes_per_voxel(job, volume, grid)
 
 
 def _check_memory(plan: SuperResolvePlan) -> None:

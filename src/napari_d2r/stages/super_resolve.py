@@ -30,6 +30,7 @@ from napari_d2r.jobs import (
 from napari_d2r.stages._fill import Compute, compute_here, fill_shards
 from napari_d2r.stages._guard import find_damage, guarded, told_damage
 from napari_d2r.stages._half_widths import half_width_plan
+from napari_d2r.stages._output_grid import too_wide
 from napari_d2r.stages._provenance import provenance_of
 from napari_d2r.stages._sampling import with_sampler
 from napari_d2r.stages._super_resolve_plan import (
@@ -143,6 +144,7 @@ def _run(
         damaged = yield from find_damage(plan.volume, cancel)
         if damaged:
             yield Warned(told_damage(damaged))
+        damaged = tuple(sorted({*damaged, *too_wide(plan.grid, plan.gap)}))
     facts = provenance.model_copy(update={"linear_gaps": damaged}).model_dump(mode="json")
     count = 2 if plan.uncertainty is None else 4
     yield StageStarted("super-resolve", 1, count)

@@ -5,6 +5,7 @@ from napari_d2r.volumes._axial import (
     MIN_FACTOR,
     AxialGrid,
     Interpolation,
+    Widths,
     interpolate_axial,
     resolve_factor,
     resolve_gap,
@@ -13,6 +14,7 @@ from napari_d2r.volumes._axial import (
 from napari_d2r.volumes._crop import crop
 from napari_d2r.volumes._degradation import Degradation, DegradationKind, weighted_mean
 from napari_d2r.volumes._intensity import ChannelRanges, IntensityRange, require_finite
+from napari_d2r.volumes._uneven import axial_positions, uneven_grid
 from napari_d2r.volumes._volume import (
     MIN_SLICES,
     SUPPORTED_DTYPES,
@@ -36,6 +38,8 @@ __all__ = [
     "Interpolation",
     "Volume",
     "VoxelSize",
+    "Widths",
+    "axial_positions",
     "centred_box",
     "crop",
     "interpolate_axial",
@@ -43,5 +47,6 @@ __all__ = [
     "resolve_factor",
     "resolve_gap",
     "to_dtype",
+    "uneven_grid",
     "weighted_mean",
 ]

@@ -5,7 +5,9 @@ Measured slice ``j`` is centred at axial position ``j``. An output slice ``m`` s
 wherever that is a whole number. Nothing here shifts by half a step, as
 ``torch.nn.functional.interpolate`` and ``scipy.ndimage.zoom`` do by default. Where slices
 are means over an even number of fine ones, their centres lie between two of these: there
-the grid begins half a step later, so that its slices are those of the volume again.
+the grid begins half a step later, so that its slices are those of the volume again. Where
+measured slices stand at uneven distances, a position still counts slices: 2.5 is half way
+between slices 2 and 3, however far apart these are.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from napari_d2r.errors import InputError
 from napari_d2r.volumes._volume import VoxelSize
 
 Interpolation = Literal["nearest", "linear", "cubic"]
+Widths = tuple[float, ...]
 MIN_FACTOR, MAX_FACTOR = 1.5, 16.0
 # Two slices closer than this fraction of a gap are the same slice.
 _SAME = 1e-6
@@ -37,12 +40,16 @@ class AxialGrid:
     copies_measured
         Whether measured slices are point samples, to be copied where the grid meets them;
         blurred ones are restored like all others.
+    places
+        Where measured slices stand, in output slices from 0 on, rising; None: every
+        ``factor`` of them. The factor is their mean distance then.
     """
 
     num_slices: int
     factor: float
     offset: float = 0.0
     copies_measured: bool = True
+    places: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.factor) or self.factor <= 1:
@@ -54,12 +61,20 @@ class AxialGrid:
     @property
     def num_output(self) -> int:
         """Output slices: from the first measured slice to at most the last."""
-        return math.floor((self.num_slices - 1) * self.factor - self.offset + _SAME) + 1
+        return math.floor(self._place(self.num_slices - 1) + _SAME) + 1
 
     @property
     def is_integer(self) -> bool:
         """Whether every measured slice falls on the output grid."""
+        if self.places is not None:
+            return self.num_copied == self.num_slices
         return abs(self.factor - round(self.factor)) < _SAME and self.offset == 0
+
+    @property
+    def num_copied(self) -> int:
+        """How many measured slices fall on the output grid."""
+        positions = self.positions()
+        return int(np.count_nonzero(positions == np.rint(positions)))
 
     def positions(self, start: int = 0, stop: int | None = None) -> NDArray[np.float64]:
         """Axial positions, in input slices, of output slices ``start`` to ``stop``.
@@ -67,13 +82,16 @@ class AxialGrid:
         Positions within rounding error of a measured slice are that whole number.
         """
         m = np.arange(start, self.num_output if stop is None else stop)
-        z = (m + self.offset) / self.factor
+        if self.places is None:
+            z = (m + self.offset) / self.factor
+        else:
+            z = np.interp(m, self.places, np.arange(self.num_slices))
         whole = np.rint(z)
         return np.where(np.abs(z - whole) < _SAME, whole, z)
 
     def index(self, position: float) -> int:
         """The first output slice that does not stand before a position."""
-        return math.ceil(position * self.factor - self.offset - _SAME)
+        return math.ceil(self._place(position) - _SAME)
 
     def is_copied(self, positions: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Which of these `positions` are measured slices that return as they are."""
@@ -84,6 +102,26 @@ class AxialGrid:
         """The gap that each of these `positions` lies in; the last slice ends the last gap."""
         gaps: NDArray[np.int_] = np.minimum(np.floor(positions).astype(int), self.num_slices - 2)
         return gaps
+
+    def widths(self, gap: float, start: int = 0, stop: int | None = None) -> Widths | None:
+        """How wide the gaps between slices ``start`` to ``stop`` are, if their mean is ``gap``.
+
+        None where all are alike.
+        """
+        if self.places is None:
+            return None
+        return tuple((np.diff(self.places[start:stop]) * (gap / self.factor)).tolist())
+
+    @property
+    def unevenness(self) -> float:
+        """How many times wider than the mean the widest gap is."""
+        return max(self.widths(1.0) or (1.0,))
+
+    def _place(self, position: float) -> float:
+        """Where a position stands, in output slices."""
+        if self.places is None:
+            return position * self.factor - self.offset
+        return float(np.interp(position, np.arange(self.num_slices), self.places))
 
 
 def resolve_factor(voxel_size: VoxelSize, factor: float | None) -> float:
@@ -125,7 +163,10 @@ def resolve_gap(voxel_size: VoxelSize, factor: float) -> float:
 
 
 def interpolate_axial(
-    slices: NDArray[Any], positions: NDArray[np.float64], kind: Interpolation = "linear"
+    slices: NDArray[Any],
+    positions: NDArray[np.float64],
+    kind: Interpolation = "linear",
+    widths: Widths | None = None,
 ) -> NDArray[Any]:
     """Interpolate a stack along Z at given positions.
 
@@ -138,6 +179,9 @@ def interpolate_axial(
     kind
         ``nearest`` (ties go to the lower slice), ``linear``, or ``cubic``
         (Catmull-Rom, Keys 1981, a = -1/2).
+    widths
+        Of the Z - 1 gaps, in any unit, where they differ; at a slice, a cubic has the slope of
+        the parabola through it and its two neighbours (Bessel).
 
     Returns
     -------
@@ -159,7 +203,9 @@ def interpolate_axial(
         elif kind == "nearest":
             output[m] = slices[j] if d <= 0.5 else slices[j + 1]
         else:
-            weights = _linear_weights(d) if kind == "linear" else _catmull_rom_weights(d)
+            weights = (
+                _linear_weights(d) if kind == "linear" else _cubic_weights(d, *_around(widths, j))
+            )
             value = sum(w * _extended(slices, j + tap) for tap, w in weights.items() if w != 0)
             output[m] = to_dtype(np.asarray(value), slices.dtype)
     return output
@@ -178,13 +224,23 @@ def _linear_weights(d: float) -> dict[int, float]:
     return {0: 1 - d, 1: d}
 
 
-def _catmull_rom_weights(d: float) -> dict[int, float]:
-    return {
-        -1: (-d + 2 * d**2 - d**3) / 2,
-        0: (2 - 5 * d**2 + 3 * d**3) / 2,
-        1: (d + 4 * d**2 - 3 * d**3) / 2,
-        2: (-(d**2) + d**3) / 2,
-    }
+def _around(widths: Widths | None, gap: int) -> tuple[float, float]:
+    """How wide the gaps on either side are, over this one; beyond the ends, as this one."""
+    if widths is None:
+        return 1.0, 1.0
+    before, after = widths[max(gap - 1, 0)], widths[min(gap + 1, len(widths) - 1)]
+    return before / widths[gap], after / widths[gap]
+
+
+def _cubic_weights(d: float, before: float, after: float) -> dict[int, float]:
+    """Hermite's cubic with Bessel's slopes; Catmull-Rom where all gaps are alike.
+
+    ``before`` and ``after`` are the widths of the neighbouring gaps over that of this one.
+    """
+    into, out = d - 2 * d**2 + d**3, d**3 - d**2  # what the slopes at either end count
+    outer = {-1: into / (before * (before + 1)), 2: out / (after * (after + 1))}
+    inner = into * before / (before + 1) + out * after / (after + 1) + 3 * d**2 - 2 * d**3
+    return {-1: -outer[-1], 0: 1 - inner + outer[-1], 1: inner - outer[2], 2: outer[2]}
 
 
 def _extended(slices: NDArray[Any], index: int) -> NDArray[np.float64]:
