@@ -70,6 +70,8 @@ def test_verify_finds_the_one_that_is_damaged(run: Any, tiny_model: Path, home: 
         (("show", "nowhere"), "no model folder at nowhere"),
         (("remove", "bundled"), "part of the program"),
         (("remove", "nowhere"), "no model nowhere to remove"),
+        (("import", "weights.pth"), "such as --voxel-size 80,10,10"),
+        (("import", "a.zip", "--voxel-size", "80,10,10"), "--voxel-size goes with a .pth"),
     ],
 )
 def test_what_cannot_be_done_is_said(run: Any, arguments: tuple[str, ...], words: str) -> None:

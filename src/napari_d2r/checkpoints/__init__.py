@@ -24,6 +24,7 @@ from napari_d2r.checkpoints._library import (
     remember_model,
     remove_model,
 )
+from napari_d2r.checkpoints._published import import_published
 from napari_d2r.checkpoints._store import (
     Model,
     ModelIndex,
@@ -54,6 +55,7 @@ __all__ = [
     "export_model",
     "home_folder",
     "import_model",
+    "import_published",
     "is_bundled",
     "known_models",
     "list_models",

@@ -126,9 +126,25 @@ def import_model(source: Path, *, name: str | None = None, sha256: str | None = 
         For a name that is taken or cannot be one.
     """
     if sha256 is not None:
-        _require_hash(source, sha256)
+        require_hash(source, sha256)
+    with arriving(source, name) as (folder, target), _members(source) as members:
+        _copy(members, folder, source)
+    return target
+
+
+@contextmanager
+def arriving(source: Path, name: str | None) -> Iterator[tuple[Path, Path]]:
+    """A new folder, and where it goes once what was put into it is found to be a sound model.
+
+    Raises
+    ------
+    ModelFileError
+        Where it is not; nothing is left behind.
+    InputError
+        For a name that is taken or cannot be one.
+    """
     home = imported_folder()
-    target = home / _clean_name(name or source.name.removesuffix(".zip"))
+    target = home / _clean_name(name or re.sub(r"\.(zip|pth|pt)$", "", source.name))
     if target.exists():
         raise InputError(
             f"There is a model {target.name} already; remove it first, or import this one under "
@@ -139,13 +155,11 @@ def import_model(source: Path, *, name: str | None = None, sha256: str | None = 
     with tempfile.TemporaryDirectory(prefix=".import-", dir=home) as scratch:
         folder = Path(scratch) / target.name
         try:
-            with _members(source) as members:
-                _copy(members, folder, source)
+            yield folder, target
             verify_model(folder)
         except ModelFileError as error:  # which may name the scratch folder
             raise ModelFileError(str(error).replace(str(folder), source.name)) from error
         folder.replace(target)
-    return target
 
 
 def verify_model(folder: Path) -> tuple[ModelCard, ...]:
@@ -232,7 +246,7 @@ def _members_of_zip(archive: zipfile.ZipFile, source: Path) -> Iterator[tuple[st
     for info in archive.infolist():
         kind = stat.S_IFMT(info.external_attr >> 16)
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-            raise ModelFileError(f"{source.name} holds a link ({_shown(info.filename)}).")
+            raise ModelFileError(f"{source.name} holds a link ({shown(info.filename)}).")
         if info.flag_bits & 1:
             raise ModelFileError(f"{source.name} is encrypted; unpack it and import the folder.")
         if info.file_size > _MAX_RATIO * max(info.compress_size, 1):
@@ -254,17 +268,17 @@ def _judged(source: Path, members: Iterator[tuple[str, _Member]]) -> dict[PurePo
     for name, member in members:
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or re.search(r"[\\:\x00]", name):
-            raise ModelFileError(f"{source.name} names a file outside itself: {_shown(name)}.")
+            raise ModelFileError(f"{source.name} names a file outside itself: {shown(name)}.")
         if any(part.startswith((".", "__MACOSX")) for part in path.parts):
             continue  # what file managers add
         if path.suffix.lower() in _PICKLES:
-            raise ModelFileError(_pickle(f"{source.name} ({_shown(name)})"))
+            raise ModelFileError(_pickle(f"{source.name} ({shown(name)})"))
         if path.name not in _KNOWN:
             raise ModelFileError(
-                f"{source.name} holds {_shown(name)}, which does not belong to a model."
+                f"{source.name} holds {shown(name)}, which does not belong to a model."
             )
         if str(path).lower() in lower:
-            raise ModelFileError(f"{source.name} holds {_shown(name)} twice.")
+            raise ModelFileError(f"{source.name} holds {shown(name)} twice.")
         found[path] = member
         lower.add(str(path).lower())
         if len(found) > _MAX_MEMBERS or sum(one.num_bytes for one in found.values()) > _MAX_BYTES:
@@ -275,7 +289,8 @@ def _judged(source: Path, members: Iterator[tuple[str, _Member]]) -> dict[PurePo
 def _pickle(what: str) -> str:
     return (
         f"{what} is a pickle, which can run any program when it is opened, and is refused; "
-        "ask for the model as exported by `napari-d2r models export`."
+        "ask for the model as exported by `napari-d2r models export`, or convert published weights "
+        "by `napari-d2r models import FILE.pth --voxel-size Z,Y,X`."
     )
 
 
@@ -294,7 +309,8 @@ def _clean_name(name: str) -> str:
     return clean
 
 
-def _require_hash(source: Path, sha256: str) -> None:
+def require_hash(source: Path, sha256: str) -> None:
+    """Raise `ModelFileError` unless a file hashes to what it should."""
     if not source.is_file():
         raise ModelFileError(f"There is no model file at {source}.")
     if _sha256(source) != sha256.strip().lower():
@@ -314,5 +330,6 @@ def _sweep(home: Path) -> None:
             shutil.rmtree(left, ignore_errors=True)
 
 
-def _shown(name: str) -> str:
+def shown(name: str) -> str:
+    """A name that a stranger chose, quoted and not too long."""
     return repr(name if len(name) <= 80 else name[:77] + "...")

@@ -64,6 +64,7 @@ class ComputeCard(FrozenModel):
 
     device: str
     num_threads: int | None = Field(None, description="Of a processor.")
+    num_processes: int = Field(1, ge=1, description="That shared each batch, one to a device.")
 
     @classmethod
     def of(cls, device: torch.device) -> Self:
@@ -107,6 +108,7 @@ class ModelCard(FrozenModel):
     steps: int = Field(ge=0)
     package_version: str
     weights_sha256: str = ""
+    developer: str = Field("", description="Who trained it; empty: we, or the user of the job.")
     licence: str = ""
     attribution: str = Field("", description="Whose data it learned from, and their terms.")
     num_parameters: int | None = None

@@ -139,6 +139,7 @@ D2R > Super-resolve*.
 """
 
 _NOT_STATED = "not stated"
+_DEVELOPERS = {True: "the napari-d2r developers", False: "its user"}  # trained by a script, or not
 _KINDS = {
     "prior": "which restores XZ and YZ slices, one at a time",
     "student": "which predicts the slices between two measured ones from those around them",
@@ -178,7 +179,7 @@ def _words(card: ModelCard) -> dict[str, str]:
     return {
         "title": f"{card.title}: {card.role}" if card.title else f"{card.role}, {card.trained_on}",
         "trained_on": card.trained_on,
-        "developer": "the napari-d2r developers" if card.trained_by is None else "its user",
+        "developer": card.developer or _DEVELOPERS[card.trained_by is None],
         "architecture": card.architecture,
         "kind": _KINDS[card.role],
         "instruments": _listed(one.instrument for one in card.data),
@@ -266,8 +267,12 @@ def _procedure(card: ModelCard) -> str:
 def _hardware(card: ModelCard) -> str:
     if card.compute is None:
         return _NOT_STATED
-    threads = card.compute.num_threads
-    return card.compute.device + (f", threads: {threads}" if threads else "")
+    threads, processes = card.compute.num_threads, card.compute.num_processes
+    return (
+        card.compute.device
+        + (f", threads: {threads}" if threads else "")
+        + (f", processes: {processes}" if processes > 1 else "")
+    )
 
 
 def _data(card: ModelCard) -> str:

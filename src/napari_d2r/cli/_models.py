@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from napari_d2r.cli._options import AddParser
+from napari_d2r.cli._options import AddParser, voxel_size
 from napari_d2r.cli._progress import Reporter
 from napari_d2r.errors import InputError, ModelFileError
 from napari_d2r.jobs import CancelToken, Outcome
@@ -27,9 +27,17 @@ def add_models(add: AddParser) -> None:
     verify.add_argument("models", type=Path, nargs="*", help=f"{_MODEL_HELP}; default: all")
     verify.set_defaults(run=_with(_verify))
     take = actions.add_parser("import", help="check a model file and keep a copy of it")
-    take.add_argument("file", type=Path, help="a zip file, or the folder of a model")
+    take.add_argument(
+        "file", type=Path, help="a zip file, the folder of a model, or a .pth of D2R or IR-SDE"
+    )
     take.add_argument("--name", help="what to call it; default: the name of the file")
     take.add_argument("--sha256", help="what the file must hash to")
+    take.add_argument(
+        "--voxel-size",
+        type=voxel_size,
+        metavar="Z,Y,X",
+        help="of a .pth: of the stack that it learned to restore, in nm",
+    )
     take.set_defaults(run=_with(_import))
     give = actions.add_parser("export", help="write a model to one file")
     give.add_argument("model", type=Path, help=_MODEL_HELP)
@@ -84,9 +92,20 @@ def _verify(arguments: argparse.Namespace, reporter: Reporter) -> None:
 
 
 def _import(arguments: argparse.Namespace, reporter: Reporter) -> None:
-    from napari_d2r.checkpoints import import_model, load_card
+    from napari_d2r.checkpoints import import_model, import_published, load_card
 
-    folder = import_model(arguments.file, name=arguments.name, sha256=arguments.sha256)
+    names = {"name": arguments.name, "sha256": arguments.sha256}
+    if arguments.file.suffix.lower() in (".pth", ".pt"):
+        if arguments.voxel_size is None:
+            raise InputError(
+                f"{arguments.file.name} does not say what it is for; give the voxel size of the "
+                "stacks that it learned to restore, such as --voxel-size 80,10,10."
+            )
+        folder = import_published(arguments.file, arguments.voxel_size, **names)
+    elif arguments.voxel_size is not None:
+        raise InputError("--voxel-size goes with a .pth; the card of a model tells its own.")
+    else:
+        folder = import_model(arguments.file, **names)
     card, _ = load_card(folder)
     reporter.print([f"{folder.name}: {card.summary}", f"use it by --model '{folder.name}'"])
 

@@ -21,7 +21,7 @@ STACK_HELP = "TIFF, folder of slices, OME-Zarr, zarr, HDF5, MRC or npy"
 def add_reading(parser: argparse.ArgumentParser, *, all_channels: bool = False) -> None:
     """How a stack is read; ``all_channels`` where a method may take them together."""
     parser.add_argument(
-        "--voxel-size", type=_voxel_size, metavar="Z,Y,X", help="in nm; overrides the file"
+        "--voxel-size", type=voxel_size, metavar="Z,Y,X", help="in nm; overrides the file"
     )
     parser.add_argument(
         "--channel",
@@ -153,7 +153,7 @@ def _channel(text: str) -> int | str:
     return text if text == "all" else int(text)
 
 
-def _voxel_size(text: str) -> VoxelSize:
+def voxel_size(text: str) -> VoxelSize:
     try:
         return VoxelSize.parse(text)
     except InputError as error:  # of a ValueError argparse would hide the sentence
