@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +32,7 @@ from napari_d2r.cli._wire import wire
 from napari_d2r.errors import D2RError, explain, is_out_of_memory
 from napari_d2r.jobs import CancelToken, Outcome
 
+_BY_TORCHRUN = "TORCHELASTIC_RUN_ID"  # set in the processes that it begins
 DONE, FAILED, BAD_INPUT, PARTIAL, DISK_FULL, REQUEUE, CANCELLED = 0, 1, 2, 3, 4, 75, 130
 
 
@@ -116,6 +118,8 @@ class _Stop:
         self.exit_code = CANCELLED
 
     def __call__(self, number: int, frame: object) -> None:
+        if self.token and _BY_TORCHRUN in os.environ:
+            return  # it passes on the Ctrl-C that we got as well, and kills us if we are slow
         if self.token:  # asked twice: no more patience
             raise KeyboardInterrupt
         self.exit_code = CANCELLED if number == signal.SIGINT else REQUEUE

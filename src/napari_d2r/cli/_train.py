@@ -19,6 +19,7 @@ from napari_d2r.cli._options import (
 )
 from napari_d2r.cli._progress import Reporter
 from napari_d2r.cli._results import drain, write_json
+from napari_d2r.cli._silent import Silent
 from napari_d2r.jobs import CancelToken, Outcome, TrainJob, load_preset, preset_names
 
 
@@ -61,7 +62,10 @@ def run_train_command(
     """Train, or print the plan."""
     from napari_d2r.checkpoints import remember_model
     from napari_d2r.stages.train import resolve_train, run_train
+    from napari_d2r.training import ranks_told
 
+    if not ranks_told().is_first:  # of several processes one speaks
+        reporter, arguments.json = Silent(), None
     if arguments.job is not None:
         job = TrainJob.from_yaml(text_of(arguments.job), str(arguments.job))
     else:

@@ -7,14 +7,15 @@ from napari_d2r.models._depth import (
     linear_base,
     linear_rows,
 )
+from napari_d2r.models._pooling import GlobalPool
 from napari_d2r.models._precision import has_bfloat16, training_type
 from napari_d2r.models._registry import (
     ARCHITECTURES,
     LATERAL,
     OF_CHANNELS,
     SAMPLED,
-    Architecture,
     UNEVEN,
+    Architecture,
     Contract,
     architecture_named,
     build_network,
@@ -34,8 +35,8 @@ __all__ = [
     "LATERAL",
     "OF_CHANNELS",
     "SAMPLED",
-    "AENet",
     "UNEVEN",
+    "AENet",
     "AENetConfig",
     "AENetFast",
     "AENetFastConfig",
@@ -46,6 +47,7 @@ __all__ = [
     "Contract",
     "DepthEmbedding",
     "DepthHead",
+    "GlobalPool",
     "LateralNet",
     "LateralNetConfig",
     "MidpointConfig",

@@ -8,6 +8,8 @@ pixel agree on it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -26,14 +28,21 @@ class GlobalPool(nn.Module):
         How many averages to keep, such as one per range of diffusion times.
     frozen
         False pools over the tile in evaluation too.
+
+    Attributes
+    ----------
+    add_up
+        Sums a tensor over the processes that share a batch; of one process it is what it is.
     """
 
     running: Tensor
     seen: Tensor
+    add_up: Callable[[Tensor], Tensor]
 
     def __init__(self, num_channels: int, num_bins: int = 1, *, frozen: bool = True) -> None:
         super().__init__()
         self.frozen = frozen
+        self.add_up = _itself
         if frozen:
             self.register_buffer("running", torch.zeros(num_bins, num_channels))
             self.register_buffer("seen", torch.zeros(num_bins, dtype=torch.int64))
@@ -51,9 +60,13 @@ class GlobalPool(nn.Module):
     @torch.no_grad()
     def _update(self, pooled: Tensor, bins: Tensor) -> None:
         pooled = pooled.to(self.running.dtype)
-        count = torch.zeros_like(self.seen).index_add_(0, bins, torch.ones_like(bins))
-        total = torch.zeros_like(self.running).index_add_(0, bins, pooled)
+        count = self.add_up(torch.zeros_like(self.seen).index_add_(0, bins, torch.ones_like(bins)))
+        total = self.add_up(torch.zeros_like(self.running).index_add_(0, bins, pooled))
         mean = total / count.clamp_min(1)[:, None]
         self.seen += count
         share = (count / self.seen.clamp_min(1)).clamp_min(_MOMENTUM) * (count > 0)
         self.running += share[:, None] * (mean - self.running)
+
+
+def _itself(tensor: Tensor) -> Tensor:
+    return tensor

@@ -30,7 +30,9 @@ def with_facts(card: ModelCard, plan: TrainPlan) -> ModelCard:
         update={
             "data": (data,),
             "evaluation": tuple(_row(card, name, plan) for name in card.scores),
-            "compute": ComputeCard.of(plan.device),
+            "compute": ComputeCard.of(plan.device).model_copy(
+                update={"num_processes": plan.num_processes}
+            ),
             "domain": describe_domain([learned]) if learned.num_channels is None else None,
         }
     )

@@ -72,11 +72,6 @@ class SlabFile:
         scratch.write_text(json.dumps(facts), "utf-8")
         scratch.replace(self._mark)
 
-    def read(self) -> NDArray[np.float32]:
-        """All of it, in memory."""
-        array: NDArray[np.float32] = np.load(self.path).astype(np.float32, copy=False)
-        return array
-
     @property
     def _header(self) -> int:
         return self.path.stat().st_size - 4 * self.shape[0] * self.shape[1] * self.shape[2]
@@ -91,6 +86,12 @@ class SlabFile:
             return False
         self.num_done, self.seconds = int(facts["done"]), float(facts["seconds"])
         return True
+
+
+def read_slabs(path: Path) -> NDArray[np.float32]:
+    """All of such a file, (Z, Y, X), in memory."""
+    array: NDArray[np.float32] = np.load(path).astype(np.float32, copy=False)
+    return array
 
 
 def restore_into(

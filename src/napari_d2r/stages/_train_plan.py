@@ -27,7 +27,9 @@ from napari_d2r.training import (
     BLURRED_STUDENT_TASKS,
     PRIOR_TASKS,
     STUDENT_TASKS,
+    device_of_rank,
     load_lpips,
+    ranks_told,
 )
 from napari_d2r.volumes import MAX_FACTOR, Volume, centred_box, resolve_factor, resolve_gap
 
@@ -49,10 +51,13 @@ class TrainPlan:
     warnings: tuple[str, ...]
     learned: Mapping[str, Path]  # by role: models whose weights are the start
     reference: Volume | None = None  # isotropic: what stage III learns from instead
+    num_processes: int = 1  # that share every batch
 
     def lines(self) -> tuple[str, ...]:
         """The plan in words, for ``--dry-run`` and the top of a run."""
         shape = " x ".join(str(s.stop - s.start) for s in self.box)
+        several = self.num_processes > 1
+        machine = f"{self.num_processes} x {self.device.type}" if several else f"{self.device}"
         budget = f"{self.job.max_minutes:g} minutes" if self.job.max_minutes else "no time limit"
         how = self.job.degradation.value
         also = "" if how.is_sampling else f", {how}: they are restored too"
@@ -68,7 +73,7 @@ class TrainPlan:
         return (
             source,
             f"factor {self.factor:g}, measured slices {self.gap:g} lateral voxels apart{also}",
-            f"{budget} on {self.device}, models to {self.folder}",
+            f"{budget} on {machine}, models to {self.folder}",
         )
 
 
@@ -118,6 +123,7 @@ def resolve_train(
     if job.prior is None and job.student is None:
         raise InputError("There is nothing to train: prior and student are both switched off.")
     job = _made_for(gap, job)
+    num_processes = ranks_told().count
     for stage in (job.prior, job.student):
         if stage is not None and job.max_minutes is None and stage.optimizer.max_steps is None:
             raise InputError(
@@ -125,6 +131,7 @@ def resolve_train(
             )
         if stage is not None:
             _check_losses(stage.loss, stage.network)
+            _check_batch(stage.optimizer.batch, num_processes)
     reference = None
     if job.reference is not None:
         reference = open_reference(job.reference, volume, gap, job.max_voxels)
@@ -144,9 +151,18 @@ def resolve_train(
     box = centred_box(volume.shape, (job.max_voxels, edge, edge))
     if any(s.stop - s.start < length for s, length in zip(box, volume.shape, strict=True)):
         warnings.append("The stack is larger than the training needs; its centre is used.")
-    device = resolve_device(job.device)
     return TrainPlan(
-        job, volume, folder, factor, gap, box, device, tuple(warnings), learned, reference
+        job,
+        volume,
+        folder,
+        factor,
+        gap,
+        box,
+        device_of_rank(resolve_device(job.device)),
+        tuple(warnings),
+        learned,
+        reference,
+        num_processes,
     )
 
 
@@ -277,6 +293,15 @@ def _check_losses(loss: LossSettings, network: NetworkSettings) -> None:
         )
     if loss.perception and loss.continuity:
         load_lpips(loss.perception)
+
+
+def _check_batch(batch: int, num_processes: int) -> None:
+    """Refuse a batch of which a process would get nothing."""
+    if batch < num_processes:
+        raise InputError(
+            f"A batch of {batch} crops cannot be shared by {num_processes} processes; start fewer, "
+            "or set optimizer.batch of each stage to at least as many."
+        )
 
 
 def _check_folder(folder: Path, resume: bool, overwrite: bool) -> None:

@@ -8,8 +8,6 @@ there is some, stage III may learn from it instead.
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import math
 import shutil
 import time
@@ -19,21 +17,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_d2r.checkpoints import (
     HaloCard,
     ModelCard,
     ModelIndex,
-    load_card,
     load_model,
     save_index,
     save_model,
 )
-from napari_d2r.errors import InputError
 from napari_d2r.inference import (
     AxialPredictor,
     Feeding,
@@ -63,7 +57,9 @@ from napari_d2r.jobs import (
 from napari_d2r.metrics import GainOverLinear
 from napari_d2r.models import SAMPLED, build_network, describe_config
 from napari_d2r.stages._own_card import with_facts
-from napari_d2r.stages._pseudo_hr import SlabFile, restore_into
+from napari_d2r.stages._pseudo_hr import SlabFile, read_slabs, restore_into
+from napari_d2r.stages._together import wait_for_the_first, while_others_wait
+from napari_d2r.stages._train_marks import begin_work, identity_of
 from napari_d2r.stages._train_plan import (
     JOB,
     WORK,
@@ -71,9 +67,17 @@ from napari_d2r.stages._train_plan import (
     contract_of,
     is_of_blocks,
     resolve_train,
-    unwritable,
 )
-from napari_d2r.training import AnyDirectionTask, FitResult, Task, fit, prior_task, student_task
+from napari_d2r.training import (
+    AnyDirectionTask,
+    FitResult,
+    Ranks,
+    Task,
+    fit,
+    joined,
+    prior_task,
+    student_task,
+)
 from napari_d2r.volumes import (
     AxialGrid,
     IntensityRange,
@@ -124,6 +128,15 @@ def run_train(
     TrainingError
         When the loss stays non-finite.
     """
+    with joined(plan.device) as ranks:
+        for event in _run(plan, resume, cancel, ranks):
+            if ranks.is_first or isinstance(event, Started | Finished):
+                yield event
+
+
+def _run(
+    plan: TrainPlan, resume: bool, cancel: CancelToken | None, ranks: Ranks
+) -> Iterator[Event]:
     yield Started("train", plan.folder)
     for warning in plan.warnings:
         yield Warned(warning)
@@ -131,32 +144,14 @@ def run_train(
     require_finite(stored, plan.volume.name)
     intensity = IntensityRange.of(plan.volume)
     stack = torch.from_numpy(intensity.to_unit(stored)).to(plan.device)
-    run = _Training(plan, stack, _identity(plan, stored), resume, cancel)
-    mark = run.work / "identity"
-    if not resume and run.work.exists():
-        shutil.rmtree(run.work)
-    if mark.exists() and mark.read_text("utf-8") != run.identity:
-        raise InputError(
-            f"{plan.folder} was begun with another input or other settings; repeat those, or "
-            "start anew with --overwrite."
-        )
-    _begin(run.work, run.identity, plan)
+    run = _Training(plan, stack, identity_of(plan, stored), resume, cancel, ranks)
+    ranks.require_same(int(run.identity[:12], 16), "input and settings")
+    if ranks.is_first:
+        begin_work(plan, run.identity, resume=resume)
     try:
         yield from run.stages()
     except Interrupted:
         yield Finished(Outcome.CANCELLED)
-
-
-def _begin(work: Path, identity: str, plan: TrainPlan) -> None:
-    """Leave the marks that a resumed run looks for; the first write to the folder."""
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-        (work / "identity").write_text(identity, "utf-8")
-        (work / JOB).write_text(plan.job.to_yaml(), "utf-8")
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise InputError(unwritable(plan.folder)) from error
 
 
 class _Training:
@@ -169,9 +164,10 @@ class _Training:
         identity: str,
         resume: bool,
         cancel: CancelToken | None,
+        ranks: Ranks,
     ) -> None:
         self.plan, self.job, self.stack, self.cancel = plan, plan.job, stack, cancel
-        self.identity, self.resume = identity, resume
+        self.identity, self.resume, self.ranks = identity, resume, ranks
         self.degradation = plan.job.degradation.value
         self.work = plan.folder / WORK
         self.spent_s = 0.0  # of the time budget, over all sessions
@@ -207,7 +203,8 @@ class _Training:
             yield from self._keep("student", network, student, result)
         default = max(self.gains, key=lambda name: self.gains[name].gain_db)
         reason = f"{default}: {self.gains[default].sentence()}"
-        self._publish(ModelIndex(default=default, models=list(self.gains), reason=reason))
+        if self.ranks.is_first:
+            self._publish(ModelIndex(default=default, models=list(self.gains), reason=reason))
         yield Finished(Outcome.COMPLETED, TrainedModels(self.plan.folder, default, self.gains))
 
     def _publish(self, index: ModelIndex) -> None:
@@ -248,6 +245,7 @@ class _Training:
             clock=CLOCKS[self.job.clock],
             resume=self.resume,
             cancel=self.cancel,
+            ranks=self.ranks,
         )
         self.spent_s += result.elapsed_s
         if result.outcome is not Outcome.COMPLETED:
@@ -297,7 +295,8 @@ class _Training:
             steps=result.steps,
             package_version=version("napari-d2r"),
         )
-        save_model(self.work / role, network, with_facts(card, self.plan))
+        if self.ranks.is_first:
+            save_model(self.work / role, network, with_facts(card, self.plan))
         yield Scalars(result.steps, {f"{role}: leave-one-out gain (dB)": gain.gain_db})
 
     def _predictor(
@@ -326,14 +325,19 @@ class _Training:
             return measured, measured
         grid = how.grid(len(measured), k)
         shape = (num_output, measured.shape[1], measured.shape[2])
-        file = SlabFile(self.work / PSEUDO_HR, shape, resume=self.resume)
-        yield self._announced(file, grid, region)
         linear: AxialPredictor = InterpolationPredictor("linear")
         predictor = self.predictors["prior"] if settings.kind == "prior" else linear
-        clock = CLOCKS[self.job.clock]
-        yield from restore_into(file, measured, grid, gap, predictor, self.cancel, clock)
-        self.spent_s += file.seconds
-        return torch.from_numpy(file.read()).to(self.stack.device), measured
+        clock, path, seconds = CLOCKS[self.job.clock], self.work / PSEUDO_HR, 0.0
+        if self.ranks.is_first:
+            file = SlabFile(path, shape, resume=self.resume)
+            yield self._announced(file, grid, region)
+            restored = restore_into(file, measured, grid, gap, predictor, self.cancel, clock)
+            yield from while_others_wait(restored, self.ranks, self.cancel)
+            seconds = file.seconds
+        else:
+            wait_for_the_first(self.ranks, self.cancel)
+        self.spent_s += self.ranks.most(seconds)[0]
+        return torch.from_numpy(read_slabs(path)).to(self.stack.device), measured
 
     def _student_task(self, truth: Tensor, measured: Tensor, settings: StudentSettings) -> Task:
         contract, how = contract_of(settings.network), self.degradation
@@ -374,21 +378,3 @@ class _Training:
             part = part.transpose(0, 1).flatten(1, 2)
         judged = measured_again(predictor, self.degradation, self.plan.gap)
         return leave_one_out(judged, part, self.plan.gap, self.cancel)
-
-
-def _identity(plan: TrainPlan, stored: NDArray[np.generic]) -> str:
-    """A hash of the voxels and of every setting that shapes the result.
-
-    The time budget and the device are not among them: a resumed run may have more time.
-    """
-    settings = plan.job.model_copy(
-        update={"max_minutes": None, "clock": "wall", "device": "auto"}
-    ).to_yaml()
-    digest = hashlib.sha256(settings.encode())
-    digest.update(f"{plan.gap} {stored.shape} {stored.dtype}".encode())
-    for folder in plan.learned.values():
-        digest.update(load_card(folder)[0].weights_sha256.encode())
-    if plan.reference is not None:
-        digest.update(np.ascontiguousarray(plan.reference.read()).tobytes())
-    digest.update(np.ascontiguousarray(stored).tobytes())
-    return digest.hexdigest()

@@ -36,6 +36,7 @@ from napari_d2r.jobs import (
 )
 from napari_d2r.models import training_type
 from napari_d2r.training._muon import Muon
+from napari_d2r.training._ranks import ALONE, Ranks
 from napari_d2r.training._state import Counters, load_state, save_state
 
 REPORT_EVERY_S, SAVE_EVERY_S = 0.4, 30.0
@@ -82,6 +83,7 @@ def fit(
     clock: Callable[[], float] = time.perf_counter,
     resume: bool = False,
     cancel: CancelToken | None = None,
+    ranks: Ranks = ALONE,
 ) -> Generator[Event, None, FitResult]:
     """Train ``network`` in place; at the end it holds its best averaged weights.
 
@@ -89,25 +91,30 @@ def fit(
     the learning rate follows the fraction of the budget that is used up. The generator
     returns a `FitResult` (``result = yield from fit(...)``).
 
+    Of several ``ranks`` each computes its part of every batch. The slowest clock counts, all stop
+    at the same step, and the first saves the state, which all must see where they resume. A task
+    must reach the parameters through the answers of the network alone.
+
     Raises
     ------
     TrainingError
-        When the loss is not finite ten steps in a row.
+        When the loss is not finite ten steps in a row, or another rank is gone.
     """
-    run = _Run(network.to(device), settings, identity, state_path)
+    run = _Run(network.to(device), settings, identity, state_path, ranks)
     if resume and state_path.exists():
         run.restore(device)
+    ranks.require_same(run.counters.step, "checkpoint")
     began = clock() - run.counters.elapsed_s
     last_report = last_save = time.perf_counter()
     scores: Mapping[str, float] = {}
     skips_in_a_row = 0
     while not run.counters.finished:
-        run.counters.elapsed_s = clock() - began
+        run.counters.elapsed_s, is_asked_to_stop = ranks.most(clock() - began, bool(cancel))
         fraction = _fraction(run.counters, settings.max_steps, max_seconds)
         if fraction >= 1:
             run.counters.finished = True
             break
-        if cancel:
+        if is_asked_to_stop:
             break
         step = run.counters.step
         loss = run.step(task, np.random.default_rng([seed, step]), fraction, device, seed)
@@ -149,11 +156,17 @@ class _Run:
     """Weights, their average, the best average, the optimiser and the counters."""
 
     def __init__(
-        self, network: nn.Module, settings: OptimizerSettings, identity: str, state_path: Path
+        self,
+        network: nn.Module,
+        settings: OptimizerSettings,
+        identity: str,
+        state_path: Path,
+        ranks: Ranks,
     ) -> None:
         self.network, self.settings, self.state_path = network, settings, state_path
         self.average = copy.deepcopy(network).eval().requires_grad_(False)
         self.best = copy.deepcopy(self.average)
+        self.ranks, self.shared = ranks, ranks.sharing(network)
         self.parameters = list(network.parameters())
         self.optimizer = make_optimizer(self.parameters, settings)
         self.counters = Counters(identity)
@@ -168,10 +181,11 @@ class _Run:
             group["lr"] = self.settings.learning_rate * self._rate(fraction)
         dtype = training_type(device)  # weights, their average and the optimiser are in float32
         with nullcontext() if dtype is None else torch.autocast(device.type, dtype):
-            loss = task.loss(self.network, rng)
+            loss = task.loss(self.shared, rng)
         self.optimizer.zero_grad(set_to_none=True)
         scale = self.counters.loss_scale if dtype is torch.float16 else 1.0
         (scale * loss).backward()  # small gradients would vanish in float16
+        self.ranks.add_up_gradients(self.parameters)
         if scale != 1:
             torch._foreach_div_([p.grad for p in self.parameters if p.grad is not None], scale)
         norm = nn.utils.clip_grad_norm_(self.parameters, self.settings.clip_norm)
@@ -212,6 +226,7 @@ class _Run:
     def validate(self, task: Task) -> Mapping[str, float]:
         with torch.no_grad():
             scores = task.validate(self.average)
+        scores = dict(zip(scores, self.ranks.most(*scores.values()), strict=True))
         if scores["score"] > self.counters.best_score:
             self.counters.best_score = scores["score"]
             self.counters.stale_validations = 0
@@ -229,6 +244,8 @@ class _Run:
         self.network.eval()
 
     def save(self) -> None:
+        if not self.ranks.is_first:
+            return
         tensors = {
             f"{part}/{name}": tensor
             for part, module in self._modules().items()
