@@ -10,7 +10,6 @@ card and the header of the weights before a network is allocated.
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -24,6 +23,7 @@ from torch import nn
 from napari_d2r.checkpoints._card import ModelCard
 from napari_d2r.checkpoints._card_text import render_card
 from napari_d2r.errors import InputError, ModelFileError
+from napari_d2r.io import replace_file
 from napari_d2r.jobs import FrozenModel
 from napari_d2r.models import build_network
 
@@ -60,21 +60,21 @@ def save_model(folder: Path, network: nn.Module, card: ModelCard) -> Model:
         "num_parameters": sum(parameter.numel() for parameter in network.parameters()),
     }
     card = card.model_copy(update=facts)
-    _replace(folder / WEIGHTS, blob)
+    replace_file(folder / WEIGHTS, blob)
     save_card(folder, card)
     return Model(network, card, folder)
 
 
 def save_card(folder: Path, card: ModelCard) -> None:
     """Write a card for programs and for people; the weights stay as they are."""
-    _replace(folder / CARD, card.model_dump_json(indent=2).encode())
-    _replace(folder / CARD_TEXT, render_card(card).encode())
+    replace_file(folder / CARD, card.model_dump_json(indent=2).encode())
+    replace_file(folder / CARD_TEXT, render_card(card).encode())
 
 
 def save_index(folder: Path, index: ModelIndex) -> None:
     """Write ``models.json``."""
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / INDEX, index.model_dump_json(indent=2).encode())
+    replace_file(folder / INDEX, index.model_dump_json(indent=2).encode())
 
 
 def load_index(folder: Path) -> ModelIndex | None:
@@ -171,12 +171,3 @@ def _small_text(path: Path) -> str:
 def _first(error: ValidationError) -> str:
     first = error.errors()[0]
     return f"{'.'.join(str(part) for part in first['loc']) or 'JSON'}: {first['msg']}"
-
-
-def _replace(path: Path, blob: bytes) -> None:
-    scratch = path.with_name(path.name + ".tmp")
-    with scratch.open("wb") as file:
-        file.write(blob)
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(path)

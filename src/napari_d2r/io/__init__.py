@@ -1,6 +1,6 @@
 """Files: the only room that opens pixels on disk, and the one that writes them."""
 
-from napari_d2r.io._disk import check_room
+from napari_d2r.io._disk import check_room, replace_file
 from napari_d2r.io._export import EXPORTS, ExportFormat, export_stream
 from napari_d2r.io._folder import (
     SliceFile,
@@ -61,6 +61,7 @@ __all__ = [
     "probe",
     "read_slice",
     "read_z_table",
+    "replace_file",
     "save_tiff",
     "save_tiff_stream",
     "save_volume",

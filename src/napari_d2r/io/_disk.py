@@ -11,7 +11,7 @@ from pathlib import Path
 
 from napari_d2r.errors import DiskFullError, InputError
 
-__all__ = ["check_room", "disk_errors", "sync_file", "sync_folder"]
+__all__ = ["check_room", "disk_errors", "replace_file", "sync_file", "sync_folder", "sync_tree"]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _GIB = 2**30
@@ -63,6 +63,16 @@ def disk_errors(path: Path, kept: str) -> Iterator[None]:
         raise DiskFullError(f"The disk is full while writing {path.name}; {kept}") from error
 
 
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file in one step: a crash leaves the older one, or the new one, whole."""
+    scratch = path.with_name(f"{path.name}.tmp")
+    with scratch.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    scratch.replace(path)
+
+
 def sync_file(path: Path) -> None:
     """Return once the content of a file has reached the disk."""
     with path.open("rb+") as file:  # Windows syncs writable handles only
@@ -78,3 +88,10 @@ def sync_folder(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def sync_tree(folder: Path) -> None:
+    """`sync_file` and `sync_folder` of all that is in a folder, and of the folder."""
+    for path in folder.rglob("*"):
+        (sync_folder if path.is_dir() else sync_file)(path)
+    sync_folder(folder)

@@ -71,6 +71,7 @@ class Journal:
         journal.header = header
         path.write_bytes(b"")
         journal._append(json.dumps(asdict(header)))
+        journal._num_whole = path.stat().st_size
         sync_folder(path.parent)
         return journal
 
@@ -91,7 +92,7 @@ class Journal:
         return journal
 
     def mend(self) -> None:
-        """Cut off what is not whole, so that lines can be added to an opened journal."""
+        """Cut off what was not whole when it was opened, and what was added since."""
         os.truncate(self._path, self._num_whole)
 
     def add(self, index: int, num_bytes: int) -> None:

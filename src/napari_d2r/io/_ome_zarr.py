@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,14 +13,15 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 
-from napari_d2r.errors import InputError
-from napari_d2r.io._disk import disk_errors, sync_file, sync_folder
+from napari_d2r.errors import DamagedError, InputError
+from napari_d2r.io._disk import disk_errors, sync_file, sync_folder, sync_tree
 from napari_d2r.io._journal import Journal, JournalHeader
+from napari_d2r.io._lazy import READ_ERRORS
 from napari_d2r.io._ome_metadata import AXES, image_metadata
 from napari_d2r.io._owner import leave, refuse_if_filled_elsewhere, take
 from napari_d2r.io._provenance import PROVENANCE
 from napari_d2r.io._pyramid import Level, fill_levels, pyramid_levels
-from napari_d2r.io._shards import NUM_FILES, Shard, ShardStore, sweep
+from napari_d2r.io._shards import NUM_FILES, Shard, ShardStore, aside_of, sweep
 from napari_d2r.volumes import VoxelSize
 
 __all__ = ["OmeZarrOutput", "Shard", "create_output", "interrupted_shard"]
@@ -53,6 +55,7 @@ class OmeZarrOutput:
         self._header = journal.header
         self._array = _array(group, "0")
         self._store = ShardStore(self._folder)
+        self._noted: set[int] = set()  # since it was created or resumed
 
     @property
     def partial_path(self) -> Path:
@@ -63,6 +66,11 @@ class OmeZarrOutput:
     def array(self) -> zarr.Array[Any]:
         """Level 0, (z, y, x) or (c, z, y, x); take it anew after `publish`."""
         return self._array
+
+    @property
+    def identity(self) -> str:
+        """Digest of input, model and settings, as `create_output` was given it."""
+        return self._header.identity
 
     @property
     def done(self) -> frozenset[int]:
@@ -103,14 +111,30 @@ class OmeZarrOutput:
         """List a shard that somebody has put into `partial_path`, and the length of its file."""
         with disk_errors(self.path, _KEPT):
             self._journal.add(shard.index, num_bytes)
+        self._noted.add(shard.index)
+
+    def distrust(self) -> None:
+        """Forget, and delete, what was written since this output was created or resumed."""
+        for shard in self.shards():
+            if shard.index in self._noted:
+                self._store.file(shard).unlink(missing_ok=True)
+        self._journal.mend()
 
     def slices(self) -> Iterator[NDArray[Any]]:
-        """XY slices of a level 0 without channels, in slabs of one chunk or at most 512 MiB."""
+        """XY slices of a level 0 without channels, in slabs of one chunk or at most 512 MiB.
+
+        Raises
+        ------
+        DamagedError
+            If a shard does not hold any more what was written.
+        """
         num_slices, height, width = self._array.shape
         slice_bytes = height * width * self._array.dtype.itemsize
         thickness = max(1, min(self._array.chunks[0], _SLAB_BYTES // slice_bytes))
         for start in range(0, num_slices, thickness):
-            yield from np.asarray(self._array[start : start + thickness])
+            with _damage_in_words(self.path):
+                slab = np.asarray(self._array[start : start + thickness])
+            yield from slab
 
     def release(self) -> None:
         """Let other processes go on with it."""
@@ -118,9 +142,9 @@ class OmeZarrOutput:
 
     def discard(self) -> None:
         """Delete the unfinished store and its journal, once nobody needs them."""
+        partial_of(self.path, journal=True).unlink(missing_ok=True)
         _delete_store(partial_of(self.path))
         sweep(partial_of(self.path))
-        partial_of(self.path, journal=True).unlink(missing_ok=True)
         self.release()
 
     def publish(self, attributes: Mapping[str, object]) -> Path:
@@ -150,6 +174,8 @@ class OmeZarrOutput:
         ------
         DiskFullError
             If the coarser levels do not fit; publishing can begin again.
+        DamagedError
+            If a shard does not hold any more what was written.
         """
         missing = len(self.shards()) - len(self.done)
         if missing:
@@ -161,7 +187,8 @@ class OmeZarrOutput:
                 _create_array(self._group, str(number), level.shape, self._header)
                 for number, level in enumerate(levels[1:], start=1)
             ]
-            yield from fill_levels(levels, arrays)
+            with _damage_in_words(self.path):
+                yield from fill_levels(levels, arrays)
             for array in arrays:  # what a later look at the store holds against its files
                 array.attrs[NUM_FILES] = _num_files(self._folder / array.basename)
             self._group.attrs["ome"] = image_metadata(
@@ -172,12 +199,12 @@ class OmeZarrOutput:
                 has_channels=self._header.num_channels is not None,
             )
             self._group.attrs[PROVENANCE] = cast("dict[str, Any]", dict(attributes))
-            for number in range(1, len(levels)):
-                for file in (self._folder / str(number)).rglob("*"):
-                    if file.is_file():
-                        sync_file(file)
-            sync_file(self._folder / "zarr.json")
             sweep(self._folder)
+            for number in range(1, len(levels)):
+                sync_tree(self._folder / str(number))
+            for about in (self._folder, self._folder / "0"):
+                sync_file(about / "zarr.json")
+                sync_folder(about)
             _move_into_place(self._folder, self.path)
         partial_of(self.path, journal=True).unlink(missing_ok=True)
         self.release()
@@ -224,7 +251,7 @@ def create_output(
         Keep the finished shards of an interrupted run, if there are any.
     overwrite
         Replace an existing store, once the new one is published, and drop the remains of
-        an interrupted run.
+        an interrupted run; with ``resume`` only where they cannot be gone on with.
 
     Raises
     ------
@@ -252,29 +279,30 @@ def create_output(
     journal = Journal.open(partial_of(path, journal=True))
     partial = partial_of(path)
     if journal.header is not None and partial.is_dir():
-        if resume:
-            if journal.header != header:
-                raise InputError(
-                    f"{path.name} cannot be resumed, because the input, the model or the settings "
-                    "changed; repeat them as they were, or start again with --overwrite."
-                )
+        if resume and journal.header == header:
             take(path)
             journal.mend()
             sweep(partial)
-            group = zarr.open_group(store=partial, mode="r+", use_consolidated=False)
-            return OmeZarrOutput(path, group, journal)
+            return OmeZarrOutput(path, _unfinished(partial), journal)
+        if resume and not overwrite:
+            raise InputError(
+                f"{path.name} cannot be resumed, because the input, the model or the settings "
+                "changed; repeat them as they were, or start again with --overwrite."
+            )
         if journal.sizes and not overwrite:
             raise InputError(
                 f"{path.name} was begun by an interrupted run ({len(journal.sizes)} shards are "
                 "finished); go on with --resume, or start again with --overwrite."
             )
     with disk_errors(path, "nothing is lost; free some space and try again."):
-        sweep(partial)
-        if partial.exists():
-            _delete_store(partial)
         partial.parent.mkdir(parents=True, exist_ok=True)
         take(path)
-        group = zarr.create_group(store=partial, zarr_format=3)
+        sweep(partial)
+        partial_of(path, journal=True).unlink(missing_ok=True)
+        if partial.exists():
+            _delete_store(partial)
+        aside = aside_of(partial)
+        group = zarr.create_group(store=aside, zarr_format=3)
         _create_array(group, "0", _triple(shape), header)
         level = Level(_triple(shape), (1, 1, 1))
         group.attrs["ome"] = image_metadata(
@@ -284,13 +312,17 @@ def create_output(
             header.origin,
             has_channels=num_channels is not None,
         )
-        return OmeZarrOutput(path, group, Journal.create(partial_of(path, journal=True), header))
+        sync_tree(aside)
+        aside.rename(partial)  # whole, or not at all
+        journal = Journal.create(partial_of(path, journal=True), header)
+        return OmeZarrOutput(path, _unfinished(partial), journal)
 
 
 def interrupted_shard(path: str | Path) -> Triple | None:
     """Edges of the shards of an interrupted run that could be resumed, or None."""
-    header = Journal.open(partial_of(Path(path), journal=True)).header
-    return None if header is None else _triple(header.shard)
+    path = Path(path)
+    header = Journal.open(partial_of(path, journal=True)).header
+    return _triple(header.shard) if header is not None and partial_of(path).is_dir() else None
 
 
 def partial_of(path: Path, *, journal: bool = False) -> Path:
@@ -349,16 +381,45 @@ def _is_store(path: Path) -> bool:
     )
 
 
+def _unfinished(partial: Path) -> zarr.Group:
+    try:
+        return zarr.open_group(store=partial, mode="r+", use_consolidated=False)
+    except READ_ERRORS as error:
+        raise InputError(
+            f"The metadata of {partial} are damaged; start again with --overwrite."
+        ) from error
+
+
+@contextmanager
+def _damage_in_words(path: Path) -> Iterator[None]:
+    """What reading a damaged shard raises, as one sentence; a full disk passes."""
+    try:
+        yield
+    except READ_ERRORS as error:
+        if isinstance(error, OSError):
+            raise
+        raise DamagedError(
+            f"A finished shard of {path.name} is damaged ({' '.join(str(error).split())}); "
+            "delete it by verify --mend, and go on with --resume."
+        ) from error
+
+
 def _delete_store(path: Path) -> None:
-    """Remove what an interrupted run left, and nothing that is not a store."""
+    """Remove what an interrupted run left, and nothing that is not a store.
+
+    It loses its name in one step, so that nobody finds half of it under that name.
+    """
     if not _is_store(path) and not (path.is_dir() and not any(path.iterdir())):
         raise InputError(f"{path} is in the way and is not a store of ours; move it elsewhere.")
-    shutil.rmtree(path)
+    aside = aside_of(path)
+    path.rename(aside)
+    shutil.rmtree(aside)
 
 
 def _move_into_place(partial: Path, final: Path) -> None:
     """Rename; an older store is set aside first, so that one of both always stands."""
     aside = final.with_name(f"{final.name}.replaced")
+    sweep(aside)
     if final.exists():
         if aside.exists():
             _delete_store(aside)

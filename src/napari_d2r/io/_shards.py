@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import uuid
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from napari_d2r.io._disk import sync_file, sync_folder
 from napari_d2r.io._pyramid import boxes
 
-__all__ = ["NUM_FILES", "Shard", "ShardStore", "sweep"]
+__all__ = ["NUM_FILES", "Shard", "ShardStore", "aside_of", "sweep"]
 
 # Attribute of an array of ours: how many of its shards have a file; those of zeros have none.
 NUM_FILES = "num_files"
@@ -89,7 +90,7 @@ class ShardStore:
             )
         # zarr reads the index of an old shard before it replaces it, and fails on a torn one;
         # so the file is made elsewhere, where there is none.
-        aside = self.folder.with_name(f"{self.folder.name}.writing-{uuid.uuid4().hex}")
+        aside = aside_of(self.folder)
         try:
             (aside / self._level).mkdir(parents=True)
             about = Path(self._level) / "zarr.json"
@@ -122,10 +123,18 @@ class ShardStore:
         return self.folder / self._level / "c" / "/".join(map(str, position))
 
 
+def aside_of(folder: Path) -> Path:
+    """A new name beside a store, for what is not whole yet or not whole any more."""
+    return folder.with_name(f"{folder.name}.writing-{uuid.uuid4().hex}")
+
+
 def sweep(folder: Path) -> None:
-    """Delete what processes that were killed in mid-shard left beside a store."""
-    for aside in folder.parent.glob(f"{folder.name}.writing-*"):
+    """Delete what killed processes left beside a store, and of its metadata within it."""
+    for aside in folder.parent.glob(f"{escape(folder.name)}.writing-*"):
         shutil.rmtree(aside, ignore_errors=True)
+    for pattern in ("*.partial", "*/*.partial"):  # zarr's own, never renamed
+        for torn in folder.glob(pattern):
+            torn.unlink(missing_ok=True)
 
 
 def _open_level(folder: Path, level: str) -> zarr.Array[Any]:

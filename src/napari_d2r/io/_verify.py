@@ -51,6 +51,8 @@ def verify_store(path: Path) -> Iterator[tuple[int, int, DamagedShard | None]]:
     folder = path if path.is_dir() else partial_of(path)
     stores = _levels(path, folder)
     listed = None if folder == path else Journal.open(partial_of(path, journal=True)).sizes
+    if listed is not None:
+        stores = stores[:1]  # coarser levels are written anew in any case
     total = sum(len(store.shards()) if listed is None else len(listed) for store in stores)
     done = 0
     for store in stores:

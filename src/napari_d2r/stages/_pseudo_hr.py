@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_d2r.inference import AxialPredictor, Box, Interrupted, fill_shard
+from napari_d2r.io import replace_file
 from napari_d2r.jobs import BlockWritten, CancelToken, Event, Progress
 from napari_d2r.stages._beats import CountingToken, in_beats
 from napari_d2r.volumes import AxialGrid, IntensityRange, Volume, VoxelSize
@@ -68,9 +69,7 @@ class SlabFile:
         """Keep how far it is, and that another ``seconds`` were spent."""
         self.seconds += seconds
         facts = {"shape": self.shape, "done": self.num_done, "seconds": round(self.seconds, 3)}
-        scratch = self._mark.with_suffix(".tmp")
-        scratch.write_text(json.dumps(facts), "utf-8")
-        scratch.replace(self._mark)
+        replace_file(self._mark, json.dumps(facts).encode())
 
     @property
     def _header(self) -> int:

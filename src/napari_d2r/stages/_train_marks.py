@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import hashlib
 import shutil
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_d2r.checkpoints import load_card
 from napari_d2r.errors import InputError
+from napari_d2r.io import replace_file
 from napari_d2r.stages._train_plan import JOB, WORK, TrainPlan, unwritable
 
 __all__ = ["begin_work", "identity_of"]
@@ -36,7 +38,7 @@ def identity_of(plan: TrainPlan, stored: NDArray[np.generic]) -> str:
     return digest.hexdigest()
 
 
-def begin_work(plan: TrainPlan, identity: str, *, resume: bool) -> None:
+def begin_work(plan: TrainPlan, identity: str, *, resume: bool, overwrite: bool) -> None:
     """Leave the marks that a resumed run looks for; the first write to the folder.
 
     Raises
@@ -46,18 +48,32 @@ def begin_work(plan: TrainPlan, identity: str, *, resume: bool) -> None:
     """
     work = plan.folder / WORK
     mark = work / _MARK
-    if not resume and work.exists():
-        shutil.rmtree(work)
-    if mark.exists() and mark.read_text("utf-8") != identity:
+    begun = mark.read_text("utf-8") if resume and mark.exists() else None
+    if begun not in (None, identity) and not overwrite:
         raise InputError(
             f"{plan.folder} was begun with another input or other settings; repeat those, or "
             "start anew with --overwrite."
         )
     try:
         work.mkdir(parents=True, exist_ok=True)
-        mark.write_text(identity, "utf-8")
+        if begun != identity:
+            _clear(work)
         (work / JOB).write_text(plan.job.to_yaml(), "utf-8")
+        replace_file(mark, identity.encode())
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise InputError(unwritable(plan.folder)) from error
+
+
+def _clear(work: Path) -> None:
+    """Delete what another run left: first the mark, without which nothing there is gone on with.
+
+    The job stays until it is written anew; by it the folder is known to be ours.
+    """
+    (work / _MARK).unlink(missing_ok=True)
+    for path in work.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != JOB:
+            path.unlink()

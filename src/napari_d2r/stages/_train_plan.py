@@ -313,12 +313,14 @@ def _check_folder(folder: Path, resume: bool, overwrite: bool) -> None:
         raise InputError(unwritable(folder))
     if not folder.exists() or not any(folder.iterdir()):
         return
-    begun, complete = (folder / WORK / JOB).is_file(), (folder / JOB).is_file()
+    work, complete = folder / WORK, (folder / JOB).is_file()
+    # A folder without a file in it was made by a run that was ended in the same instant.
+    begun = (work / JOB).is_file() or (work.is_dir() and not any(work.iterdir()))
     if not begun and not complete:
         raise InputError(
             f"{folder} holds other things than a model; give the name of a new folder."
         )
     if not (resume or overwrite):
         raise InputError(f"{folder} is not empty; pass --resume to go on, or --overwrite.")
-    if resume and not begun:
+    if resume and not begun and not overwrite:
         raise InputError(f"The training in {folder} is complete; --overwrite repeats it.")

@@ -121,6 +121,8 @@ def run_train(
 ) -> Iterator[Event]:
     """Train; ends in ``Finished`` with `TrainedModels`, or with None when cancelled.
 
+    With ``resume`` and ``overwrite`` what cannot be gone on with is begun anew.
+
     Raises
     ------
     InputError
@@ -129,13 +131,13 @@ def run_train(
         When the loss stays non-finite.
     """
     with joined(plan.device) as ranks:
-        for event in _run(plan, resume, cancel, ranks):
+        for event in _run(plan, resume, overwrite, cancel, ranks):
             if ranks.is_first or isinstance(event, Started | Finished):
                 yield event
 
 
 def _run(
-    plan: TrainPlan, resume: bool, cancel: CancelToken | None, ranks: Ranks
+    plan: TrainPlan, resume: bool, overwrite: bool, cancel: CancelToken | None, ranks: Ranks
 ) -> Iterator[Event]:
     yield Started("train", plan.folder)
     for warning in plan.warnings:
@@ -147,7 +149,7 @@ def _run(
     run = _Training(plan, stack, identity_of(plan, stored), resume, cancel, ranks)
     ranks.require_same(int(run.identity[:12], 16), "input and settings")
     if ranks.is_first:
-        begin_work(plan, run.identity, resume=resume)
+        begin_work(plan, run.identity, resume=resume, overwrite=overwrite)
     try:
         yield from run.stages()
     except Interrupted:

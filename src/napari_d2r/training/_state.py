@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from napari_d2r.errors import InputError
+from napari_d2r.io import replace_file
 
 
 @dataclass(slots=True)
@@ -38,12 +38,7 @@ def save_state(path: Path, counters: Counters, tensors: dict[str, Tensor]) -> No
         {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
         metadata={"counters": json.dumps(asdict(counters))},
     )
-    scratch = path.with_name(path.name + ".tmp")
-    with scratch.open("wb") as file:
-        file.write(blob)
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(path)
+    replace_file(path, blob)
 
 
 def load_state(
@@ -56,7 +51,8 @@ def load_state(
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"{path} is not a training state of this program ({error}); train without --resume."
+            f"{path} is not a training state of this program ({error}); "
+            "start anew with --overwrite."
         ) from error
     if counters.identity != identity:
         raise InputError(
