@@ -152,6 +152,8 @@ def _run(
         outcome, num_written = yield from fill_shards(
             output, compute, cancel, ends=_ends(plan, began), first=first
         )
+    if outcome is Outcome.COMPLETED and num_written:
+        _require_unchanged(plan, output)
     if outcome is Outcome.COMPLETED and plan.uncertainty is not None:
         outcome = yield from _fill_beside(
             plan, plan.uncertainty, damaged, create, cancel, began, overwrite, facts
@@ -262,6 +264,22 @@ def _deliver(
     if is_tiff(plan.output):
         output.discard()
     return Outcome.COMPLETED
+
+
+def _require_unchanged(plan: SuperResolvePlan, output: OmeZarrOutput) -> None:
+    """Deliver nothing that was computed from an input that somebody wrote to meanwhile.
+
+    Raises
+    ------
+    InputError
+        If it is not what it was at the beginning.
+    """
+    if _identity(plan) != output.identity:
+        output.distrust()
+        raise InputError(
+            f"{plan.volume.name} was changed during the run, so what this run computed is not "
+            "kept; put it back as it was and go on with --resume, or start again with --overwrite."
+        )
 
 
 def _identity(plan: SuperResolvePlan) -> str:
