@@ -1,0 +1,217 @@
+"""One fault at a time: what is said, and that what follows is as if it had not happened."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_d2r.cli import main
+from napari_d2r.errors import InputError
+from napari_d2r.io import ShardStore, save_volume
+from napari_d2r.jobs import TrainJob
+from napari_d2r.samples import make_phantom
+from napari_d2r.stages import _super_resolve_plan
+from napari_d2r.stages.train import resolve_train, run_train
+from napari_d2r.volumes import Volume, VoxelSize
+
+SIZE = VoxelSize(40, 10, 10)
+VALUES = make_phantom((17, 32, 264))[::4]  # wide enough for a coarser level
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A run of five shards, and a coarser level."""
+    monkeypatch.setattr(_super_resolve_plan, "measure_rate", lambda *_: 3e6)
+    save_volume(Volume(VALUES, SIZE, "wide"), tmp_path / "wide.tif")
+    paths = [str(tmp_path / name) for name in ("wide.tif", "out.ome.zarr")]
+    return ["super-resolve", *paths, "--model", "linear", "--shard", "64"]
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.fixture
+def whole(command: list[str], tmp_path: Path) -> dict[str, bytes]:
+    """What the run leaves that no fault befalls."""
+    assert main(command) == 0
+    files = files_of(tmp_path)
+    shutil.rmtree(tmp_path / "out.ome.zarr")
+    return files
+
+
+def stop_at_third_shard(command: list[str], error: BaseException) -> int:
+    """The exit code of a run that an error befalls as its third shard is put."""
+    put, count = ShardStore.put, 0
+
+    def fails(store: ShardStore, shard: Any, values: np.ndarray) -> int:
+        nonlocal count
+        count += 1
+        if count == 3:
+            raise error
+        return put(store, shard, values)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ShardStore, "put", fails)
+        return main(command)
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "says"),
+    [
+        (errno.ENOSPC, 4, "The disk is full while writing out.ome.zarr; finished shards are kept"),
+        (errno.EDQUOT, 4, "The disk is full while writing out.ome.zarr; finished shards are kept"),
+        (errno.EROFS, 1, "Read-only file system"),
+        (errno.EIO, 1, "Input/output error"),
+    ],
+)
+def test_a_disk_that_takes_no_more(
+    command: list[str],
+    whole: dict[str, bytes],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    number: int,
+    code: int,
+    says: str,
+) -> None:
+    assert stop_at_third_shard(command, OSError(number, os.strerror(number))) == code
+    assert says in capsys.readouterr().err
+    assert not (tmp_path / "out.ome.zarr").exists()
+    assert main([*command, "--resume"]) == 0
+    assert files_of(tmp_path) == whole
+
+
+def test_a_damaged_shard_is_not_delivered(
+    command: list[str],
+    whole: dict[str, bytes],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """One byte was flipped, which its length does not tell."""
+    stop_at_third_shard(command, OSError(errno.EIO, "Input/output error"))
+    shard = tmp_path / "out.ome.zarr.partial" / "0" / "c" / "0" / "0" / "1"
+    content = bytearray(shard.read_bytes())
+    content[40] ^= 1
+    shard.write_bytes(content)
+    assert main([*command, "--resume"]) == 1
+    assert "delete it by verify --mend, and go on with --resume" in capsys.readouterr().err
+    assert not (tmp_path / "out.ome.zarr").exists()
+    assert main(["verify", str(tmp_path / "out.ome.zarr"), "--mend"]) == 0
+    assert "1 of 5 shards are damaged" in capsys.readouterr().out
+    assert main([*command, "--resume"]) == 0
+    assert files_of(tmp_path) == whole
+
+
+def test_damaged_metadata_are_said(
+    command: list[str],
+    whole: dict[str, bytes],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    stop_at_third_shard(command, OSError(errno.EIO, "Input/output error"))
+    (tmp_path / "out.ome.zarr.partial" / "zarr.json").write_bytes(b"{")
+    assert main([*command, "--resume"]) == 2
+    assert "are damaged; start again with --overwrite" in capsys.readouterr().err
+    assert main([*command, "--overwrite"]) == 0
+    assert files_of(tmp_path) == whole
+
+
+def test_an_input_that_changes_in_mid_run_is_not_delivered(
+    command: list[str],
+    whole: dict[str, bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    put = ShardStore.put
+
+    def puts(store: ShardStore, shard: Any, values: np.ndarray) -> int:
+        save_volume(Volume(255 - VALUES, SIZE, "wide"), tmp_path / "wide.tif")
+        return put(store, shard, values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ShardStore, "put", puts)
+        assert main(command) == 2
+    assert "wide.tif was changed during the run" in capsys.readouterr().err
+    assert not (tmp_path / "out.ome.zarr").exists()
+    assert main([*command, "--resume"]) == 2
+    assert "cannot be resumed" in capsys.readouterr().err
+    (tmp_path / "wide.tif").write_bytes(whole["wide.tif"])
+    assert main([*command, "--resume"]) == 0
+    assert files_of(tmp_path) == whole
+
+
+def test_both_options_go_on_with_what_fits_and_drop_what_does_not(
+    command: list[str], whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    both = [*command, "--overwrite", "--resume"]
+    stop_at_third_shard([*command, "--factor", "2"], OSError(errno.EIO, "Input/output error"))
+    stop_at_third_shard(both, OSError(errno.EIO, "Input/output error"))
+    journal = tmp_path / "out.ome.zarr.partial.jsonl"
+    before = journal.read_bytes()
+    assert before.count(b"shard") == 3  # once in its header
+    stop_at_third_shard(both, OSError(errno.EIO, "Input/output error"))
+    assert journal.read_bytes().startswith(before)
+    assert main(both) == 0
+    assert files_of(tmp_path) == whole
+
+
+def weights_of(folder: Path) -> dict[str, bytes]:
+    return {name: blob for name, blob in files_of(folder).items() if name.endswith("safetensors")}
+
+
+def test_a_training_on_a_full_disk(
+    stack: Volume, tiny_model: Path, tiny_job: TrainJob, tmp_path: Path
+) -> None:
+    sync, count = os.fsync, 0
+
+    def fails(handle: int) -> None:
+        nonlocal count
+        count += 1
+        if count == 5:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(handle)
+
+    folder = tmp_path / "model"
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        patch.setattr(os, "fsync", fails)
+        list(run_train(resolve_train(tiny_job, stack, folder)))
+    assert not (folder / "models.json").exists()
+    list(run_train(resolve_train(tiny_job, stack, folder, resume=True), resume=True))
+    assert weights_of(folder) == weights_of(tiny_model)
+    assert sorted(files_of(folder)) == sorted(files_of(tiny_model))
+
+
+@pytest.mark.parametrize("left", ["nothing", "its job", "its job and a torn mark"])
+def test_a_training_that_was_killed_as_it_began(
+    stack: Volume, tiny_job: TrainJob, tmp_path: Path, left: str
+) -> None:
+    work = tmp_path / "model" / "work"
+    work.mkdir(parents=True)
+    if left != "nothing":
+        (work / "job.yaml").write_text("")
+        (work / "prior.safetensors").write_bytes(b"of another run, whose mark is gone")
+    if left.endswith("mark"):
+        (work / "identity.tmp").write_text("ab")
+    plan = resolve_train(tiny_job, stack, tmp_path / "model", resume=True)
+    events = run_train(plan, resume=True)
+    for _ in range(3):
+        next(events)
+    events.close()
+    assert (work / "identity").is_file()
+    assert not (work / "prior.safetensors").exists()
+
+
+def test_a_folder_named_work_is_not_taken_for_ours(
+    stack: Volume, tiny_job: TrainJob, tmp_path: Path
+) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "thesis.txt").write_text("years")
+    with pytest.raises(InputError, match="other things than a model"):
+        resolve_train(tiny_job, stack, tmp_path, overwrite=True)
