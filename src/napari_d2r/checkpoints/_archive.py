@@ -247,6 +247,8 @@ def _members_of_zip(archive: zipfile.ZipFile, source: Path) -> Iterator[tuple[st
         kind = stat.S_IFMT(info.external_attr >> 16)
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise ModelFileError(f"{source.name} holds a link ({shown(info.filename)}).")
+        if info.header_offset < 0:
+            raise ModelFileError(f"{source.name} is not a sound zip file (its directory lies).")
         if info.flag_bits & 1:
             raise ModelFileError(f"{source.name} is encrypted; unpack it and import the folder.")
         if info.file_size > _MAX_RATIO * max(info.compress_size, 1):

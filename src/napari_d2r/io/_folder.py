@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from PIL.PngImagePlugin import PngImageFile
 
 from napari_d2r.errors import InputError
-from napari_d2r.io._lazy import READ_ERRORS, PlaneStack
+from napari_d2r.io._lazy import READ_ERRORS, PlaneStack, refuse_bomb
 from napari_d2r.io._source import UNKNOWN_EDGES, Edges, Source
 from napari_d2r.io._tiff import read_tiff
 
@@ -69,6 +70,8 @@ class SliceFiles(PlaneStack):
 
     def __init__(self, folder: Path, names: tuple[str, ...], first: SliceHeader) -> None:
         super().__init__((len(names),), first.shape, first.dtype, folder.name)
+        stored = sum((folder / name).stat().st_size for name in names)
+        refuse_bomb(folder.name, math.prod(first.shape) * self.dtype.itemsize, stored)
         self._folder, self._names = folder, names
 
     def _decode(self, index: int) -> NDArray[Any]:

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from napari_d2r.errors import InputError
-from napari_d2r.io._lazy import MAX_UNIT_BYTES, READ_ERRORS, Box, LazyArray
+from napari_d2r.io._lazy import MAX_UNIT_BYTES, READ_ERRORS, Box, LazyArray, refuse_bomb
 from napari_d2r.io._source import UNKNOWN_EDGES, Edges, Source, label_axes
 
 __all__ = ["read_hdf5"]
@@ -63,8 +63,10 @@ def _open(path: Path) -> h5py.File:
 def _source(path: Path, dataset: str, node: h5py.Dataset) -> Source:
     if node.shape is None or not len(node.shape):
         raise InputError(f"{path.name}:{dataset} is a single value, not a volume.")
-    if node.chunks and math.prod(node.chunks) * node.dtype.itemsize > MAX_UNIT_BYTES:
+    chunk_bytes = math.prod(node.chunks or ()) * node.dtype.itemsize
+    if chunk_bytes > MAX_UNIT_BYTES:
         raise InputError(f"{path.name}:{dataset} has chunks over 2 GiB; store it in smaller ones.")
+    refuse_bomb(f"{path.name}:{dataset}", chunk_bytes, node.id.get_storage_size())
     shape = tuple(int(length) for length in node.shape)
     data = Hdf5Array(path, dataset, shape, node.dtype)
     notes = []

@@ -114,6 +114,6 @@ class Journal:
             else:
                 entry = json.loads(line)
                 self.sizes[int(entry["shard"])] = int(entry["bytes"])
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             return False
         return True

@@ -20,7 +20,16 @@ from numpy.typing import NDArray
 from napari_d2r.errors import InputError
 from napari_d2r.volumes import ArrayLike
 
-__all__ = ["MAX_UNIT_BYTES", "READ_ERRORS", "AxesView", "LazyArray", "MemmapArray", "PlaneStack"]
+__all__ = [
+    "LARGE_UNIT_BYTES",
+    "MAX_UNIT_BYTES",
+    "READ_ERRORS",
+    "AxesView",
+    "LazyArray",
+    "MemmapArray",
+    "PlaneStack",
+    "refuse_bomb",
+]
 
 # What decoders raise on damaged data. InputError is a ValueError: pass it on first.
 READ_ERRORS = (
@@ -31,6 +40,9 @@ READ_ERRORS = (
 # The most that one chunk, shard or compressed page may hold: it is decoded whole, and a
 # hostile header can declare any size.
 MAX_UNIT_BYTES = 2 * 2**30
+
+# A unit larger than this must not be all there is, packed as tightly as nothing measured is.
+LARGE_UNIT_BYTES, _MAX_RATIO = 256 * 2**20, 100
 
 _CACHE_BYTES = 64 * 2**20
 
@@ -94,6 +106,28 @@ class LazyArray(ABC):
     @abstractmethod
     def _read(self, box: Box) -> Any:
         """Load a box given as one non-negative integer or forward slice for every axis."""
+
+
+def refuse_bomb(name: str, unit_bytes: int, stored_bytes: int) -> None:
+    """Refuse what unpacks to far more than was packed, before anything is unpacked.
+
+    Parameters
+    ----------
+    unit_bytes
+        Of the largest thing that is decoded at once: a chunk, a page, a packed file.
+    stored_bytes
+        Of everything that is stored, so that an empty slice among others passes.
+
+    Raises
+    ------
+    InputError
+        If one unit is over 256 MiB and over 100 times as large as all that is stored.
+    """
+    if unit_bytes > max(LARGE_UNIT_BYTES, _MAX_RATIO * stored_bytes):
+        raise InputError(
+            f"{name} declares pieces of {unit_bytes / 2**20:.0f} MiB, but stores only "
+            f"{stored_bytes / 2**20:.3g} MiB in all, as no image does; save it uncompressed."
+        )
 
 
 class MemmapArray(LazyArray):

@@ -95,7 +95,7 @@ def _owner(file: Path) -> tuple[str, int, float] | None:
     try:
         machine, pid, began = json.loads(file.read_text(encoding="utf-8"))
         return str(machine), int(pid), float(began)
-    except (FileNotFoundError, ValueError, TypeError):  # none, or torn by a crash
+    except (FileNotFoundError, ValueError, TypeError, ArithmeticError, RecursionError):  # or torn
         return None
 
 

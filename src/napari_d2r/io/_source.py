@@ -21,6 +21,7 @@ Origin = tuple[float, float, float]
 
 UNKNOWN_EDGES: Edges = (None, None, None)
 MAX_AXES = 5
+_MOST_VOXELS = 10**18
 
 _AXIS_NAMES = {"T": "time", "C": "channel"}
 
@@ -67,6 +68,8 @@ class Source:
             raise InputError(f"{self.name} is no image: its shape is {shape}.")
         if len(shape) > MAX_AXES:
             raise InputError(f"{self.name} has {len(shape)} axes; at most {MAX_AXES} can be read.")
+        if math.prod(shape) > _MOST_VOXELS:
+            raise InputError(f"{self.name} declares more voxels than any image has.")
         if 0 in shape:
             raise InputError(f"{self.name} is empty: its shape is {shape}.")
 

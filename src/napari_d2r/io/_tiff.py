@@ -15,7 +15,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from napari_d2r.errors import InputError
-from napari_d2r.io._lazy import READ_ERRORS, LazyArray, MemmapArray, PlaneStack
+from napari_d2r.io._lazy import READ_ERRORS, LazyArray, MemmapArray, PlaneStack, refuse_bomb
 from napari_d2r.io._provenance import provenance_in_text
 from napari_d2r.io._source import UNKNOWN_EDGES, Edges, Source
 from napari_d2r.io._units import length_in_nm
@@ -35,6 +35,7 @@ class TiffPages(PlaneStack):
         plane = tuple(series.keyframe.shape)
         stack = tuple(series.shape)[: len(series.shape) - len(plane)]
         super().__init__(stack, plane, series.dtype, path.name)
+        refuse_bomb(path.name, math.prod(plane) * self.dtype.itemsize, path.stat().st_size)
         self._path = path
         self._pages: list[Any] | None = _loaded_pages(path, series, math.prod(stack))
 
@@ -81,6 +82,7 @@ def read_tiff(path: Path) -> Source:
 
 
 def _source(path: Path, tiff: tifffile.TiffFile) -> Source:
+    _require_ending(path, tiff)
     if not tiff.series:
         raise InputError(f"{path.name} holds no image.")
     _require_whole(path, tiff)
@@ -103,6 +105,24 @@ def _source(path: Path, tiff: tifffile.TiffFile) -> Source:
     data = _array(path, tiff, series)
     axes, provenance = _axes(series.axes), provenance_in_text(_description(tiff))
     return Source(path.name, kind, data, axes, edges, tuple(notes), provenance=provenance)
+
+
+def _require_ending(path: Path, tiff: tifffile.TiffFile) -> None:
+    """Refuse pages that follow each other in a circle; tifffile would walk it without end."""
+    layout, file = tiff.tiff, tiff.filehandle
+    seen: set[int] = set()
+    where = int(tiff.pages.first.offset)
+    while where:
+        if where in seen:
+            raise InputError(f"{path.name} is damaged: its slices follow each other in a circle.")
+        seen.add(where)
+        file.seek(where)
+        (num_tags,) = struct.unpack(layout.tagnoformat, file.read(layout.tagnosize))
+        file.seek(where + layout.tagnosize + num_tags * layout.tagsize)
+        following = file.read(layout.offsetsize)
+        if len(following) < layout.offsetsize:
+            return  # cut short, which is told later
+        (where,) = struct.unpack(layout.offsetformat, following)
 
 
 def _require_whole(path: Path, tiff: tifffile.TiffFile) -> None:

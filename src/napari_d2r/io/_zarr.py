@@ -13,7 +13,14 @@ import zarr
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from napari_d2r.errors import InputError
-from napari_d2r.io._lazy import MAX_UNIT_BYTES, READ_ERRORS, Box, LazyArray
+from napari_d2r.io._lazy import (
+    LARGE_UNIT_BYTES,
+    MAX_UNIT_BYTES,
+    READ_ERRORS,
+    Box,
+    LazyArray,
+    refuse_bomb,
+)
 from napari_d2r.io._provenance import provenance_in
 from napari_d2r.io._source import (
     MAX_AXES,
@@ -216,7 +223,10 @@ def _bare(path: Path, array: zarr.Array[Any]) -> Source:
 
 
 def _only_array(path: Path, group: zarr.Group) -> Source:
-    arrays = sorted(name for name, _ in group.arrays())
+    try:
+        arrays, groups = sorted(group.array_keys()), sorted(group.group_keys())
+    except READ_ERRORS as error:
+        raise InputError(f"{path.name} holds arrays that cannot be read ({error}).") from error
     if len(arrays) == 1:
         return _bare(path, _open(path / arrays[0]))
     if arrays:
@@ -224,7 +234,6 @@ def _only_array(path: Path, group: zarr.Group) -> Source:
             f"{path.name} holds several arrays ({', '.join(arrays[:12])}); pass one, such as "
             f"{path.name}/{arrays[0]}."
         )
-    groups = sorted(name for name, _ in group.groups())
     inside = (
         f"only groups ({', '.join(groups[:12])}); pass an image inside" if groups else ("no image")
     )
@@ -254,6 +263,10 @@ def _checked(path: Path, array: zarr.Array[Any]) -> ZarrArray:
                 f"{path.name} declares {what}s of {num_bytes / 2**30:.1f} GiB; at most 2 GiB can "
                 "be read."
             )
+    chunk_bytes = math.prod(array.chunks) * max(1, np.dtype(array.dtype).itemsize)
+    if chunk_bytes > LARGE_UNIT_BYTES:  # there are few files then
+        stored = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        refuse_bomb(path.name, chunk_bytes, stored)
     if np.dtype(array.dtype).kind not in "biufc":
         raise InputError(f"{path.name} holds {array.dtype} values, not numbers.")
     if array.metadata.zarr_format == 2:

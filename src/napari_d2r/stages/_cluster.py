@@ -154,13 +154,33 @@ def slurm_cluster(site: Path | None) -> Any:
     """
     from dask_jobqueue import SLURMCluster
 
+    options = {} if site is None else site_options(site)
     try:
-        options = {} if site is None else yaml.safe_load(site.read_text("utf-8")) or {}
         return SLURMCluster(**options)
-    except (OSError, yaml.YAMLError, TypeError, ValueError) as error:
+    except (TypeError, ValueError) as error:
         where = "~/.config/dask/jobqueue.yaml" if site is None else str(site)
-        reason = " ".join(str(error).split())
-        raise InputError(f"SLURM cannot be used as {where} says: {reason}.") from error
+        raise _bad_site(where, error) from error
+
+
+def site_options(site: Path) -> dict[str, Any]:
+    """What a site file says, unchecked; empty where it is.
+
+    Raises
+    ------
+    InputError
+        Where it cannot be read, is not YAML, or names no options.
+    """
+    try:
+        options = yaml.safe_load(site.read_text("utf-8")) or {}
+    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
+        raise _bad_site(str(site), error) from error
+    if not isinstance(options, dict) or not all(isinstance(name, str) for name in options):
+        raise _bad_site(str(site), "it must be a list of names with values, such as queue: gpu")
+    return options
+
+
+def _bad_site(where: str, reason: object) -> InputError:
+    return InputError(f"SLURM cannot be used as {where} says: {' '.join(str(reason).split())}.")
 
 
 def computed_by(

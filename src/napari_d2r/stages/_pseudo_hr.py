@@ -78,12 +78,13 @@ class SlabFile:
     def _restore(self) -> bool:
         try:
             facts = json.loads(self._mark.read_text("utf-8"))
-            shape = np.load(self.path, mmap_mode="r").shape
-        except (OSError, ValueError, EOFError):  # not begun, or torn
+            expected, done, seconds = tuple(facts["shape"]), int(facts["done"]), facts["seconds"]
+            seconds, shape = float(seconds), np.load(self.path, mmap_mode="r").shape
+        except (OSError, ValueError, EOFError, LookupError, TypeError, ArithmeticError):
+            return False  # not begun, or torn
+        if expected != self.shape or shape != self.shape or not 0 <= done <= shape[0]:
             return False
-        if tuple(facts["shape"]) != self.shape or shape != self.shape:
-            return False
-        self.num_done, self.seconds = int(facts["done"]), float(facts["seconds"])
+        self.num_done, self.seconds = done, seconds
         return True
 
 

@@ -1,0 +1,30 @@
+"""What a target of fuzzing is, and the small volume that its seeds hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from napari_d2r.volumes import VoxelSize
+
+VOXEL = VoxelSize(40, 10, 10)
+VALUES = np.arange(5 * 6 * 7, dtype=np.uint8).reshape(5, 6, 7)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A parser: how bytes are given to it, and valid ones to begin with.
+
+    Parameters
+    ----------
+    feed
+        Takes the bytes and a folder that outlives them; what is there may be written over.
+    seeds
+        Makes valid bytes, in an empty folder.
+    """
+
+    feed: Callable[[bytes, Path], None]
+    seeds: Callable[[Path], list[bytes]]

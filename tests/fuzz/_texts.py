@@ -1,0 +1,153 @@
+"""Texts: jobs, suites, files of a cluster's site, events, journals, marks beside files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from napari_d2r.io import create_output, is_filled_elsewhere
+from napari_d2r.io._journal import Journal
+from napari_d2r.io._z_table import read_z_table
+from napari_d2r.jobs import (
+    BlockWritten,
+    Finished,
+    Outcome,
+    Progress,
+    Suite,
+    SuperResolveJob,
+    TrainJob,
+    decode,
+    encode,
+)
+from napari_d2r.stages._cluster import site_options
+from napari_d2r.stages._pseudo_hr import SlabFile
+from napari_d2r.volumes import VoxelSize
+from tests.fuzz._target import VALUES, VOXEL, Target
+
+
+def _text(parse: Callable[[str], object]) -> Callable[[bytes, Path], None]:
+    def feed(blob: bytes, folder: Path) -> None:
+        parse(blob.decode("utf-8", errors="replace"))
+
+    return feed
+
+
+def _jobs(folder: Path) -> list[bytes]:
+    return [SuperResolveJob().to_yaml().encode(), b"factor: 3\nmodel: here"]
+
+
+def _train_jobs(folder: Path) -> list[bytes]:
+    return [TrainJob().to_yaml().encode(), b"max_minutes: 3\nprior:\n  columns: 64\n"]
+
+
+def _override(text: str) -> None:
+    TrainJob().override(text.splitlines()[:5])
+
+
+def _overrides(folder: Path) -> list[bytes]:
+    return [b"max_minutes=3\nprior.optimizer.max_steps=4", b"student=null"]
+
+
+def _suite(text: str) -> None:
+    suite = Suite.from_yaml(text)
+    for case in suite.cases[:2]:
+        for method in suite.methods[:4]:
+            method.train_job(suite, case, Path("reference.tif"))
+            method.super_resolve_job(suite, case)
+
+
+def _suites(folder: Path) -> list[bytes]:
+    return [
+        b"methods:\n- {name: linear, baseline: linear}\n- {name: quick, preset: quick, "
+        b"set: {max_minutes: 2}}\n- {name: fine, model_of: quick}\ncases: [{factor: 4}]\n"
+    ]
+
+
+def _feed_site(blob: bytes, folder: Path) -> None:
+    path = folder / "site.yaml"
+    path.write_bytes(blob)
+    site_options(path)
+
+
+def _sites(folder: Path) -> list[bytes]:
+    return [b'queue: gpu\ncores: 4\nmemory: 32 GB\nwalltime: "04:00:00"\n', b""]
+
+
+def _events(folder: Path) -> list[bytes]:
+    told = (
+        Progress(1, 2, "shards", eta_s=3.0),
+        BlockWritten((0, 0, 0), (1, 2, 3)),
+        Finished(Outcome.COMPLETED, {"gain": float("inf")}),
+    )
+    preview = b'{"event": "Preview", "step": 1, "images": {"a": {"$picture": {"shape": [1, 2], '
+    return [*(encode(event).encode() for event in told), preview + b'"grey": "AAE="}}}}']
+
+
+def _feed_journal(blob: bytes, folder: Path) -> None:
+    path = folder / "x.jsonl"
+    path.write_bytes(blob)
+    journal = Journal.open(path)
+    journal.mend()
+    assert Journal.open(path).sizes == journal.sizes
+
+
+def _journals(folder: Path) -> list[bytes]:
+    create_output(
+        folder / "j.ome.zarr",
+        shape=VALUES.shape,
+        dtype="uint8",
+        voxel_size=VOXEL,
+        identity="",
+        shard=VALUES.shape,
+        chunk=8,
+    )
+    header = (folder / "j.ome.zarr.partial.jsonl").read_bytes()
+    return [header, header + b'{"shard": 0, "bytes": 12}\n{"shard": 1, "by']
+
+
+def _feed_owner(blob: bytes, folder: Path) -> None:
+    (folder / "x.partial.pid").write_bytes(blob)
+    is_filled_elsewhere(folder / "x")
+
+
+def _owners(folder: Path) -> list[bytes]:
+    return [b'["machine", 17, 1.5]']
+
+
+def _feed_slabs(blob: bytes, folder: Path) -> None:
+    """The mark beside a pseudo-HR volume that says how far it is."""
+    path = folder / "slabs.npy"
+    if not path.exists():
+        SlabFile(path, VALUES.shape, resume=False)
+    path.with_suffix(".json").write_bytes(blob)
+    assert 0 <= SlabFile(path, VALUES.shape, resume=True).num_done <= VALUES.shape[0]
+
+
+def _feed_z_table(blob: bytes, folder: Path) -> None:
+    path = folder / "z.csv"
+    path.write_bytes(blob)
+    read_z_table(path)
+
+
+def _z_tables(folder: Path) -> list[bytes]:
+    return [b"0\n40\n85.5\n120\n", b"slice,z_um\n1,0.04\n0,0.0\n2,0.1  # shifted\n"]
+
+
+def _slabs(folder: Path) -> list[bytes]:
+    return [json.dumps({"shape": VALUES.shape, "done": 2, "seconds": 0.5}).encode()]
+
+
+TEXTS: Mapping[str, Target] = {
+    "job": Target(_text(SuperResolveJob.from_yaml), _jobs),
+    "train-job": Target(_text(TrainJob.from_yaml), _train_jobs),
+    "set": Target(_text(_override), _overrides),
+    "suite": Target(_text(_suite), _suites),
+    "site": Target(_feed_site, _sites),
+    "voxel-size": Target(_text(VoxelSize.parse), lambda folder: [b"80,10,10", b"8e1, 1e1,1e1"]),
+    "event": Target(_text(decode), _events),
+    "journal": Target(_feed_journal, _journals),
+    "owner": Target(_feed_owner, _owners),
+    "z-table": Target(_feed_z_table, _z_tables),
+    "slabs": Target(_feed_slabs, _slabs),
+}
