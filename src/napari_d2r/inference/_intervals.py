@@ -1,7 +1,7 @@
 """How far a prediction may be off: half-widths of intervals, from what a stack itself shows.
 
 Five things are seen at a voxel. How far it is from the nearest measured slice, as a part of the
-gap, and how wide the gap is, in lateral voxels. How steep the image is there, and how much the
+gap and in lateral voxels, and how wide the gap is. How steep the image is there, and how much the
 two slices differ around it. Where two opinions of the network part: slices as they stand and
 transposed, or XZ and YZ. And how badly the two measured slices are themselves predicted around
 there, each left out in turn. A shape learned where the truth is known turns them into a
@@ -34,7 +34,7 @@ __all__ = ["IntervalPredictor", "calibrate", "interval_features"]
 
 # In pixels: blur before the gradient; edges of the squares over which squares are averaged.
 _BLUR, _FINE, _MIDDLE, _WIDE = 1.0, 3, 7, 25
-LINEAR_FEATURES = frozenset({"depth", "gap", "gradient", "difference"})
+LINEAR_FEATURES = frozenset({"depth", "distance", "gap", "gradient", "difference"})
 FEATURES = LINEAR_FEATURES | {"disagreement", "disagreement around", "left-out error"}
 
 Features = dict[str, NDArray[np.float32]]
@@ -104,6 +104,7 @@ def interval_features(
         y, x = ((1 - d) * slope[k] + d * slope[k + 1] for slope in slopes)
         seen: Features = {
             "depth": np.minimum(d, 1 - d),
+            "distance": gap * np.minimum(d, 1 - d),
             "gap": np.full((1, 1, 1), gap, np.float32),
             "gradient": np.hypot(y, x),
             "difference": _around((slices[k + 1] - slices[k])[None] ** 2, _MIDDLE),

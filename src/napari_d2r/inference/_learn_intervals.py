@@ -24,7 +24,7 @@ __all__ = ["Seen", "learn_uncertainty", "seen_at_gap"]
 # Slices left out of a stack are predicted across a gap twice as wide, so that gaps of up
 # to twice the largest factor are learned from.
 _GAPS = (2, 4, 8, 16, 24)
-_NUM_PER_GAP = 20_000
+_NUM_PER_GAP = 200_000
 
 Seen = tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]
 """Errors (D, H, W) of the slices in one gap, and the features there."""
