@@ -159,6 +159,18 @@ def test_check_room(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(not hasattr(os, "statvfs"), reason="Windows does not count files")
+def test_check_room_counts_files(tmp_path, monkeypatch):
+    disk = namedtuple("disk", "f_files f_favail f_blocks f_bfree f_bavail f_frsize")
+    monkeypatch.setattr(os, "statvfs", lambda _: disk(10**6, 500, *[2**30] * 4))
+    check_room(tmp_path / "o.ome.zarr", 1, 500)
+    with pytest.raises(InputError, match=r"needs 1,200 files, but the disk has room for 500 more"):
+        check_room(tmp_path / "o.ome.zarr", 1, 1200)
+    no_limit = disk(0, 0, *[2**30] * 4)
+    monkeypatch.setattr(os, "statvfs", lambda _: no_limit)
+    check_room(tmp_path / "o.ome.zarr", 1, 1200)
+
+
 def test_check_room_in_folders_that_cannot_be_used(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="is a file"):

@@ -21,7 +21,7 @@ from napari_d2r.io._owner import (
     stop_showing,
 )
 from napari_d2r.io._provenance import PROVENANCE
-from napari_d2r.io._pyramid import ome_zarr_num_bytes
+from napari_d2r.io._pyramid import ome_zarr_num_bytes, ome_zarr_num_files
 from napari_d2r.io._save_tiff import save_tiff, save_tiff_stream, save_volume
 from napari_d2r.io._shards import Shard, ShardStore
 from napari_d2r.io._source import Edges, Source, pick_axes
@@ -55,6 +55,7 @@ __all__ = [
     "odd_names",
     "odd_slices",
     "ome_zarr_num_bytes",
+    "ome_zarr_num_files",
     "open_source",
     "open_volume",
     "pick_axes",

@@ -17,7 +17,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 _GIB = 2**30
 
 
-def check_room(path: str | Path, num_bytes: int) -> None:
+def check_room(path: str | Path, num_bytes: int, num_files: int = 1) -> None:
     """Refuse an output that cannot fit, before anything is written.
 
     Parameters
@@ -26,11 +26,14 @@ def check_room(path: str | Path, num_bytes: int) -> None:
         Where the output will be; folders on the way may not exist yet.
     num_bytes
         Most that will be written.
+    num_files
+        Most files and folders that it will be.
 
     Raises
     ------
     InputError
-        If the disk has less room, or the folder may not be written to.
+        If the disk has less room, or room for fewer files, or the folder may not be written to.
+        What a quota allows cannot be asked for.
     """
     path = Path(path).absolute()
     folder = next(parent for parent in path.parents if parent.exists())
@@ -44,6 +47,20 @@ def check_room(path: str | Path, num_bytes: int) -> None:
             f"{path.name} needs {num_bytes / _GIB:.1f} GiB, but the disk has "
             f"{free / _GIB:.1f} GiB free; free some space or choose another disk."
         )
+    free_files = _free_files(folder)
+    if free_files is not None and free_files < num_files:
+        raise InputError(
+            f"{path.name} needs {num_files:,} files, but the disk has room for {free_files:,} "
+            "more; delete some, or choose another disk or larger shards."
+        )
+
+
+def _free_files(folder: Path) -> int | None:
+    """How many more files a disk can list; None where it does not count them, as on Windows."""
+    if not hasattr(os, "statvfs"):
+        return None
+    disk = os.statvfs(folder)
+    return disk.f_favail if disk.f_files else None
 
 
 @contextmanager

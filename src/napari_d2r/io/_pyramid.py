@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 
 from napari_d2r.volumes import to_dtype
 
-__all__ = ["Level", "boxes", "fill_levels", "halve", "ome_zarr_num_bytes", "pyramid_levels"]
+__all__ = [
+    "Level",
+    "boxes",
+    "fill_levels",
+    "halve",
+    "ome_zarr_num_bytes",
+    "ome_zarr_num_files",
+    "pyramid_levels",
+]
 
 _COARSEST = 256  # the longest axis of the last level
 _SHORTEST = 64  # an axis below this is not halved any more
@@ -112,3 +120,12 @@ def _fill(
 def ome_zarr_num_bytes(shape: tuple[int, int, int], dtype: np.dtype[Any]) -> int:
     """Most that an output of this shape takes on disk: all levels, uncompressed."""
     return sum(math.prod(level.shape) for level in pyramid_levels(shape)) * dtype.itemsize
+
+
+def ome_zarr_num_files(shape: tuple[int, int, int], shard: tuple[int, int, int]) -> int:
+    """Most files and folders that an output of this shape takes, all levels in such shards."""
+    num_files = 3  # the group: its folder, its metadata, and the file of whoever fills it
+    for level in pyramid_levels(shape):
+        z, y, x = (-(-n // edge) for n, edge in zip(level.shape, shard, strict=True))
+        num_files += 3 + z + z * y + z * y * x
+    return num_files

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import psutil
 import torch
 
 from napari_d2r.checkpoints import (
@@ -28,7 +29,7 @@ from napari_d2r.inference import (
     predictor_of,
 )
 from napari_d2r.inspection import Finding
-from napari_d2r.io import check_room, interrupted_shard, ome_zarr_num_bytes
+from napari_d2r.io import check_room, interrupted_shard, ome_zarr_num_bytes, ome_zarr_num_files
 from napari_d2r.jobs import SamplerSettings, SuperResolveJob
 from napari_d2r.models import OF_CHANNELS, architecture_named
 from napari_d2r.stages._device import resolve_device
@@ -104,6 +105,12 @@ class SuperResolvePlan:
         return num_bytes * (1 if self.uncertainty is None else 2)
 
     @property
+    def num_files(self) -> int:
+        """Most files and folders on the way to the result."""
+        num_files = ome_zarr_num_files(self.output_shape, self.shard.shape)
+        return num_files * (1 if self.uncertainty is None else 2)
+
+    @property
     def memory_bytes(self) -> int:
         """Peak working memory: bounded by a shard and the pixels computed at once."""
         per_voxel = _bytes_per_voxel(self.job, self.volume, self.grid)
@@ -129,7 +136,8 @@ class SuperResolvePlan:
             f"{self.output.name}: {shapes[1]} voxels of {self.voxel_size}, {self.volume.dtype}",
             f"by {how}, factor {self.grid.factor:g}, on {where}",
             f"in shards of {edges} voxels; memory about {self.memory_bytes / 1e9:.1f} GB, disk at "
-            f"most {self.num_bytes / 1e9:.3g} GB, time about {duration(self.seconds)}",
+            f"most {self.num_bytes / 1e9:.3g} GB in {self.num_files:,} files, time about "
+            f"{duration(self.seconds)}",
         )
 
 
@@ -222,8 +230,8 @@ def resolve_super_resolve(
     )
     _check_memory(plan)
     if begun is None:  # an interrupted run has most of its room already
-        check_room(output, plan.num_bytes)
-    return plan
+        check_room(output, plan.num_bytes, plan.num_files)
+    return replace(plan, warnings=(*plan.warnings, *_short_of_memory(plan)))
 
 
 def _check_channels(
@@ -323,6 +331,17 @@ def _check_memory(plan: SuperResolvePlan) -> None:
             f"{limit:g} GB of memory are too few: shards of {edges} voxels need {needed:.1f} GB; "
             "allow that much, or choose smaller shards."
         )
+
+
+def _short_of_memory(plan: SuperResolvePlan) -> tuple[str, ...]:
+    """A sentence where this machine has less memory free than the plan takes beyond its base."""
+    free, needed = psutil.virtual_memory().available, plan.memory_bytes - _BASE_BYTES
+    if needed <= free or plan.job.cluster is not None:
+        return ()
+    return (
+        f"About {needed / 1e9:.1f} GB of memory are needed, and {free / 1e9:.1f} GB are free; "
+        "close other programs, or choose smaller shards.",
+    )
 
 
 def _in_words(model: Model) -> str:
