@@ -51,6 +51,7 @@ class ShardStore:
         assert self.array.shards is not None
         z, y, x = self.array.shards[-3:]
         self._edges: Triple = (z, y, x)
+        self._safe = {folder}  # folders whose own names have reached the disk
 
     def shards(self) -> list[Shard]:
         """Every shard, z slowest; each holds all channels."""
@@ -104,12 +105,19 @@ class ShardStore:
                 made.replace(file)
             else:  # zarr leaves out a shard of zeros
                 file.unlink(missing_ok=True)
-            for parent in file.relative_to(self.folder).parents:
-                if (self.folder / parent).is_dir():
-                    sync_folder(self.folder / parent)
+            self._sync_names(file.parent)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
         return self.size(shard)
+
+    def _sync_names(self, parent: Path) -> None:
+        """Return once the names in a folder, and its own, have reached the disk."""
+        if parent.is_dir():  # none where all its shards are of zeros
+            sync_folder(parent)
+            while parent not in self._safe:
+                self._safe.add(parent)
+                parent = parent.parent
+                sync_folder(parent)
 
     def size(self, shard: Shard) -> int:
         """Length of the file of a shard; 0 if there is none, as for a shard of zeros."""

@@ -90,8 +90,8 @@ def forget(path: Path, damaged: Iterable[DamagedShard]) -> None:
 
 def _levels(path: Path, folder: Path) -> list[ShardStore]:
     try:
-        group = zarr.open_group(folder, mode="r")
-        names = sorted(name for name in group.array_keys() if name.isdigit())
+        zarr.open_group(folder, mode="r")
+        names = sorted((one.name for one in folder.iterdir() if one.name.isdigit()), key=int)
         stores = [ShardStore(folder, name) for name in names]
     except (*READ_ERRORS, AssertionError) as error:
         raise InputError(
