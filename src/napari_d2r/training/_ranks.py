@@ -168,7 +168,7 @@ def joined(device: torch.device) -> Iterator[Ranks]:
     Raises
     ------
     TrainingError
-        Where one does not come.
+        Where they do not find each other.
     """
     ranks = ranks_told()
     if ranks.count == 1:
@@ -179,10 +179,10 @@ def joined(device: torch.device) -> Iterator[Ranks]:
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     try:
         dist.init_process_group(backend, timeout=_SILENT)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise TrainingError(
-            f"Not all of the {ranks.count} processes of this training came; see what the others "
-            "said, and start it again."
+            f"The {ranks.count} processes of this training did not find each other; see what the "
+            "others said, and begin all of them with torchrun."
         ) from error
     try:
         ranks.most(0)
