@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,19 @@ def test_a_model_is_exported_imported_used_and_removed(
     assert "phantom" not in run("models").out
 
 
+def test_a_model_goes_to_bioimageio(run: Any, tmp_path: Path) -> None:
+    told = run("models", "export", "bundled", tmp_path / "a.zip", "--to", "bioimageio")
+    assert told.code == 0, told.err
+    with zipfile.ZipFile(tmp_path / "a.zip") as package:
+        assert sorted(package.namelist()) == [
+            "README.md",
+            "rdf.yaml",
+            "test-input.npy",
+            "test-output.npy",
+            "weights.pt",
+        ]
+
+
 def test_verify_finds_the_one_that_is_damaged(run: Any, tiny_model: Path, home: Path) -> None:
     for name in ("sound", "torn", "headless"):
         assert run("models", "import", tiny_model, "--name", name).code == 0
@@ -70,6 +84,7 @@ def test_verify_finds_the_one_that_is_damaged(run: Any, tiny_model: Path, home: 
         (("show", "nowhere"), "no model folder at nowhere"),
         (("remove", "bundled"), "part of the program"),
         (("remove", "nowhere"), "no model nowhere to remove"),
+        (("export", "bundled", "a.zip", "--factor", "4"), "go with --to bioimageio"),
         (("import", "weights.pth"), "such as --voxel-size 80,10,10"),
         (("import", "a.zip", "--voxel-size", "80,10,10"), "--voxel-size goes with a .pth"),
     ],

@@ -1,6 +1,12 @@
 """Weights and model cards on disk."""
 
-from napari_d2r.checkpoints._archive import export_model, import_model, verify_model
+from napari_d2r.checkpoints._archive import (
+    export_model,
+    import_model,
+    require_new_zip,
+    verify_model,
+    write_zip,
+)
 from napari_d2r.checkpoints._card import (
     ComputeCard,
     DataCard,
@@ -66,8 +72,10 @@ __all__ = [
     "remember_model",
     "remove_model",
     "render_card",
+    "require_new_zip",
     "save_card",
     "save_index",
     "save_model",
     "verify_model",
+    "write_zip",
 ]

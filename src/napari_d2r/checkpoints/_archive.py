@@ -38,7 +38,16 @@ from napari_d2r.checkpoints._store import (
 )
 from napari_d2r.errors import InputError, ModelFileError
 
-__all__ = ["export_model", "import_model", "verify_model"]
+__all__ = [
+    "arriving",
+    "export_model",
+    "import_model",
+    "require_hash",
+    "require_new_zip",
+    "shown",
+    "verify_model",
+    "write_zip",
+]
 
 _READ = (CARD, INDEX, WEIGHTS)
 _KNOWN = {*_READ, CARD_TEXT, "job.yaml"}  # the last two are left where they are
@@ -81,19 +90,30 @@ def export_model(folder: Path, target: Path) -> str:
     InputError
         Where ``target`` cannot be written.
     """
+    require_new_zip(target)
+    verify_model(folder)
+    files = {path.relative_to(folder).as_posix(): _opener(path) for path in _files(folder)}
+    return write_zip(target, files)
+
+
+def require_new_zip(target: Path) -> None:
+    """Raise `InputError` unless a file ``*.zip`` can be made there."""
     if target.suffix.lower() != ".zip":
         raise InputError(f"{target.name} must end in .zip, which is how models are exported.")
     if target.exists():
         raise InputError(f"{target} exists; choose another name, or delete it first.")
     if not target.resolve().parent.is_dir():
         raise InputError(f"There is no folder {target.resolve().parent}; create it first.")
-    verify_model(folder)
+
+
+def write_zip(target: Path, members: Mapping[str, Callable[[], IO[bytes]]]) -> str:
+    """Write files by name; the same ones give the same bytes, whose SHA-256 is returned."""
     scratch = target.with_name(target.name + ".tmp")
     try:
         with zipfile.ZipFile(scratch, "w") as archive:  # weights do not compress
-            for path in _files(folder):
-                info = zipfile.ZipInfo(path.relative_to(folder).as_posix(), _EPOCH)
-                with path.open("rb") as source, archive.open(info, "w", force_zip64=True) as out:
+            for name, opened in members.items():
+                info = zipfile.ZipInfo(name, _EPOCH)
+                with opened() as source, archive.open(info, "w", force_zip64=True) as out:
                     shutil.copyfileobj(source, out, _CHUNK)
         scratch.replace(target)
     finally:

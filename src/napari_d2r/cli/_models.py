@@ -42,6 +42,17 @@ def add_models(add: AddParser) -> None:
     give = actions.add_parser("export", help="write a model to one file")
     give.add_argument("model", type=Path, help=_MODEL_HELP)
     give.add_argument("file", type=Path, help="a new *.zip")
+    give.add_argument(
+        "--to",
+        choices=("napari-d2r", "bioimageio"),
+        default="napari-d2r",
+        help="for this program, or a package of bioimage.io for others; default: napari-d2r",
+    )
+    give.add_argument(
+        "--factor", type=int, metavar="R", help="of bioimageio: built in; default: the model's gap"
+    )
+    give.add_argument("--author", action="append", metavar="NAME", help="of bioimageio; repeatable")
+    give.add_argument("--licence", metavar="SPDX", help="of bioimageio; default: that of the card")
     give.set_defaults(run=_with(_export))
     remove = actions.add_parser(
         "remove", help="delete an imported model, or take a trained one off the list"
@@ -113,7 +124,21 @@ def _import(arguments: argparse.Namespace, reporter: Reporter) -> None:
 def _export(arguments: argparse.Namespace, reporter: Reporter) -> None:
     from napari_d2r.checkpoints import export_model, model_folder
 
-    digest = export_model(model_folder(arguments.model), arguments.file)
+    folder = model_folder(arguments.model)
+    if arguments.to == "bioimageio":
+        from napari_d2r.stages.bioimageio import export_bioimageio
+
+        digest = export_bioimageio(
+            folder,
+            arguments.file,
+            factor=arguments.factor,
+            authors=arguments.author or (),
+            licence=arguments.licence,
+        )
+    elif arguments.factor or arguments.author or arguments.licence:
+        raise InputError("--factor, --author and --licence go with --to bioimageio.")
+    else:
+        digest = export_model(folder, arguments.file)
     reporter.print([f"{arguments.file}: SHA-256 {digest}"])
 
 

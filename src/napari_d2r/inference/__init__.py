@@ -26,6 +26,7 @@ from napari_d2r.inference._measured_again import measured_again
 from napari_d2r.inference._memory import fill_in_parts, is_out_of_memory
 from napari_d2r.inference._midpoint import MidpointDiffusionPredictor, MidpointPredictor
 from napari_d2r.inference._plan import CHUNK, ShardPlan, choose_shard, fastest_shard, measure_rate
+from napari_d2r.inference._portable import PORTABLE, as_torchscript, example_of
 from napari_d2r.inference._predictors import (
     AxialPredictor,
     GapRequest,
@@ -45,6 +46,7 @@ from napari_d2r.inference._workers import share_out
 __all__ = [
     "CHUNK",
     "LINEAR_FEATURES",
+    "PORTABLE",
     "PREDICTORS",
     "AxialPredictor",
     "BlockPredictor",
@@ -70,10 +72,12 @@ __all__ = [
     "SequencePredictor",
     "ShardPlan",
     "SideBySide",
+    "as_torchscript",
     "begin_shard",
     "calibrate",
     "choose_shard",
     "compiled",
+    "example_of",
     "faster_types",
     "fastest_shard",
     "fill_in_parts",

@@ -13,7 +13,13 @@ from napari_d2r.volumes._axial import (
 )
 from napari_d2r.volumes._crop import crop
 from napari_d2r.volumes._degradation import Degradation, DegradationKind, weighted_mean
-from napari_d2r.volumes._intensity import ChannelRanges, IntensityRange, require_finite
+from napari_d2r.volumes._intensity import (
+    HIGH_PERCENTILE,
+    LOW_PERCENTILE,
+    ChannelRanges,
+    IntensityRange,
+    require_finite,
+)
 from napari_d2r.volumes._uneven import axial_positions, uneven_grid
 from napari_d2r.volumes._volume import (
     MIN_SLICES,
@@ -25,6 +31,8 @@ from napari_d2r.volumes._volume import (
 )
 
 __all__ = [
+    "HIGH_PERCENTILE",
+    "LOW_PERCENTILE",
     "MAX_FACTOR",
     "MIN_FACTOR",
     "MIN_SLICES",
