@@ -134,7 +134,6 @@ def run(command: str, folder: Path, last: float = math.inf) -> tuple[int, list[s
             os.chdir(folder)
             counted = Steps(folder, last)
             code = main(command.split())
-            counted._last = math.inf
             steps.write_text(json.dumps(counted.told))
         except BaseException:  # noqa: BLE001 (whatever it is, this process ends here)
             traceback.print_exc()

@@ -17,7 +17,7 @@ VALUES = np.random.default_rng(0).integers(1, 255, (40, 36, 300)).astype(np.uint
 VALUES[:32, :32, :32] = 0  # a shard without a file
 
 
-def begun(path: Path, *, resume: bool = False) -> None:
+def begun(path: Path, *, resume: bool = False, overwrite: bool = False) -> None:
     output = create_output(
         path,
         shape=VALUES.shape,
@@ -27,6 +27,7 @@ def begun(path: Path, *, resume: bool = False) -> None:
         shard=(32, 32, 32),
         chunk=16,
         resume=resume,
+        overwrite=overwrite,
     )
     for shard in output.shards()[:-1] if not resume else output.shards():
         if shard.index not in output.done:
@@ -105,6 +106,22 @@ def test_an_interrupted_run_is_mended(tmp_path: Path, damage: Callable[[Path], N
     assert report(path, mend=True).is_mended
     begun(path, resume=True)
     np.testing.assert_array_equal(open_volume(path).read(), VALUES)
+
+
+def test_an_interrupted_run_is_mended_beside_the_result_that_it_will_replace(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "out.ome.zarr"
+    begun(path)
+    begun(path, resume=True)
+    begun(path, overwrite=True)
+    partial = tmp_path / "out.ome.zarr.partial"
+    flip_data(partial / "0" / "c" / "0" / "0" / "1")
+    assert report(path).damaged == ()
+    found = report(partial, mend=True)
+    assert [one.file for one in found.damaged] == ["0/c/0/0/1"]
+    assert found.is_mended
+    assert not (partial / "0" / "c" / "0" / "0" / "1").exists()
 
 
 def test_what_is_no_store_is_refused(tmp_path: Path) -> None:

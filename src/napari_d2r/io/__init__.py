@@ -26,7 +26,7 @@ from napari_d2r.io._save_tiff import save_tiff, save_tiff_stream, save_volume
 from napari_d2r.io._shards import Shard, ShardStore
 from napari_d2r.io._source import Edges, Source, pick_axes
 from napari_d2r.io._units import length_in_nm
-from napari_d2r.io._verify import DamagedShard, forget, verify_store
+from napari_d2r.io._verify import DamagedShard, forget, unfinished_of, verify_store
 from napari_d2r.io._z_table import read_z_table
 
 __all__ = [
@@ -69,6 +69,7 @@ __all__ = [
     "scan_slices",
     "slice_paths",
     "stop_showing",
+    "unfinished_of",
     "usual_header",
     "verify_store",
 ]

@@ -132,7 +132,7 @@ class OmeZarrOutput:
         slice_bytes = height * width * self._array.dtype.itemsize
         thickness = max(1, min(self._array.chunks[0], _SLAB_BYTES // slice_bytes))
         for start in range(0, num_slices, thickness):
-            with _damage_in_words(self.path):
+            with _damage_in_words(self._folder):
                 slab = np.asarray(self._array[start : start + thickness])
             yield from slab
 
@@ -187,7 +187,7 @@ class OmeZarrOutput:
                 _create_array(self._group, str(number), level.shape, self._header)
                 for number, level in enumerate(levels[1:], start=1)
             ]
-            with _damage_in_words(self.path):
+            with _damage_in_words(self._folder):
                 yield from fill_levels(levels, arrays)
             for array in arrays:  # what a later look at the store holds against its files
                 array.attrs[NUM_FILES] = _num_files(self._folder / array.basename)
@@ -391,7 +391,7 @@ def _unfinished(partial: Path) -> zarr.Group:
 
 
 @contextmanager
-def _damage_in_words(path: Path) -> Iterator[None]:
+def _damage_in_words(folder: Path) -> Iterator[None]:
     """What reading a damaged shard raises, as one sentence; a full disk passes."""
     try:
         yield
@@ -399,8 +399,8 @@ def _damage_in_words(path: Path) -> Iterator[None]:
         if isinstance(error, OSError):
             raise
         raise DamagedError(
-            f"A finished shard of {path.name} is damaged ({' '.join(str(error).split())}); "
-            "delete it by verify --mend, and go on with --resume."
+            f"A finished shard of {folder.name} is damaged ({' '.join(str(error).split())}); "
+            f"delete it by verify {folder.name} --mend, and go on with --resume."
         ) from error
 
 

@@ -14,7 +14,7 @@ from napari_d2r.io._lazy import READ_ERRORS
 from napari_d2r.io._ome_zarr import partial_of
 from napari_d2r.io._shards import NUM_FILES, ShardStore
 
-__all__ = ["DamagedShard", "forget", "verify_store"]
+__all__ = ["DamagedShard", "forget", "unfinished_of", "verify_store"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class DamagedShard:
 
 
 def verify_store(path: Path) -> Iterator[tuple[int, int, DamagedShard | None]]:
-    """Read every shard of a store, or of the unfinished one of that name.
+    """Read every shard of a store, or of an unfinished one: see `unfinished_of`.
 
     Of an unfinished store only the shards that its journal lists are looked at.
 
@@ -48,9 +48,12 @@ def verify_store(path: Path) -> Iterator[tuple[int, int, DamagedShard | None]]:
     InputError
         If there is no store of ours, or its metadata cannot be read.
     """
-    folder = path if path.is_dir() else partial_of(path)
+    unfinished = unfinished_of(path)
+    folder, listed = path, None
+    if unfinished is not None:
+        folder = partial_of(unfinished)
+        listed = Journal.open(partial_of(unfinished, journal=True)).sizes
     stores = _levels(path, folder)
-    listed = None if folder == path else Journal.open(partial_of(path, journal=True)).sizes
     if listed is not None:
         stores = stores[:1]  # coarser levels are written anew in any case
     total = sum(len(store.shards()) if listed is None else len(listed) for store in stores)
@@ -84,8 +87,21 @@ def verify_store(path: Path) -> Iterator[tuple[int, int, DamagedShard | None]]:
 
 def forget(path: Path, damaged: Iterable[DamagedShard]) -> None:
     """Delete damaged shards of an unfinished store, so that a resumed run computes them again."""
+    unfinished = unfinished_of(path)
+    assert unfinished is not None
     for shard in damaged:
-        (partial_of(path) / shard.file).unlink(missing_ok=True)
+        (partial_of(unfinished) / shard.file).unlink(missing_ok=True)
+
+
+def unfinished_of(path: Path) -> Path | None:
+    """The output whose unfinished store is meant, by its name or by that of the store itself.
+
+    None for a finished store, which goes before an unfinished one that is to replace it.
+    """
+    if not path.is_dir():
+        return path
+    output = path.with_name(path.name.removesuffix(".partial"))
+    return output if output != path and partial_of(output, journal=True).is_file() else None
 
 
 def _levels(path: Path, folder: Path) -> list[ShardStore]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from napari_d2r.io import DamagedShard, forget, verify_store
+from napari_d2r.io import DamagedShard, forget, unfinished_of, verify_store
 from napari_d2r.jobs import CancelToken, Event, Finished, Outcome, Progress, Started
 
 __all__ = ["VerifyReport", "verify_stream"]
@@ -62,7 +62,8 @@ def verify_stream(
     Parameters
     ----------
     path
-        A store that super-resolve wrote, or the output of a run that was interrupted.
+        A store that super-resolve wrote, or the output of a run that was interrupted, or the
+        ``.partial`` beside it.
     mend
         Of an unfinished store, delete what is damaged. A published one is never changed.
 
@@ -72,7 +73,7 @@ def verify_stream(
         If there is no such store.
     """
     yield Started("verify", path)
-    is_finished, num_shards, damaged = path.is_dir(), 0, []
+    is_finished, num_shards, damaged = unfinished_of(path) is None, 0, []
     for num_shards, total, found in verify_store(path):
         if found is not None:
             damaged.append(found)
