@@ -11,7 +11,7 @@ import pytest
 import zarr
 
 from napari_d2r.api import super_resolve, train
-from napari_d2r.checkpoints import Model, load_model
+from napari_d2r.checkpoints import Model, bundled_model, load_card, load_model
 from napari_d2r.cli import main
 from napari_d2r.errors import InputError
 from napari_d2r.jobs import (
@@ -21,7 +21,7 @@ from napari_d2r.jobs import (
     SuperResolveJob,
     TrainJob,
 )
-from napari_d2r.stages._sampling import sampler_of
+from napari_d2r.stages._sampling import choices_of, refiners_in, sampler_of
 from napari_d2r.stages.super_resolve import resolve_super_resolve, run_super_resolve
 from napari_d2r.volumes import Volume
 
@@ -109,6 +109,23 @@ def test_the_command_line_changes_what_the_card_says(
     assert main([*words, *refine]) == 0
     told = facts(tmp_path / "b.ome.zarr")["sampler"]
     assert (told["steps"], told["start"]) == (2, 30)
+
+
+def test_a_form_is_told_what_a_model_leaves_open(models: Path, tmp_path: Path) -> None:
+    drawn, predicted, by_slices = (
+        choices_of(load_card(folder)[0])
+        for folder in (models / "prior", models / "student", bundled_model("prior"))
+    )
+    assert drawn.fields == {"direction", "solver", "steps", "samples"}
+    assert drawn.sampler.steps == 2  # as its card says
+    assert drawn.refined is None
+    assert predicted.fields == set()
+    assert predicted.refined is not None
+    assert predicted.refined.fields == drawn.fields
+    assert predicted.refined.sampler.start == 30
+    assert by_slices.fields == {"direction"}
+    folders = (models, models / "student", models / "prior", tmp_path, tmp_path / "missing")
+    assert refiners_in(folders) == (models / "prior", models / "prior")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from napari_d2r.errors import InputError
-from napari_d2r.jobs import TrainJob, load_preset, preset_names
+from napari_d2r.jobs import DegradationSettings, TrainJob, load_preset, preset_names
 
 pytest.importorskip("qtpy.QtWidgets")
 pytest.importorskip("pytestqt")
@@ -73,6 +73,11 @@ def test_typing_changes_the_job_and_tells_so(form: SchemaForm, qtbot: Any) -> No
         qtbot.keyClicks(rate, "4e-5")
         qtbot.keyClick(rate, Qt.Key.Key_Return)
     assert form.values()["student"]["optimizer"]["learning_rate"] == 4e-5
+    form.findChild(QComboBox, "degradation.kind").setCurrentText("gaussian")
+    form.findChild(QDoubleSpinBox, "degradation.sigma").setValue(2.5)
+    form.findChild(QDoubleSpinBox, "degradation.spread").setValue(2)
+    blurred = DegradationSettings(kind="gaussian", sigma=2.5, spread=2)
+    assert TrainJob.checked(form.values()).degradation == blurred
     options = form.findChild(QLineEdit, "prior.network.options")
     qtbot.keyClicks(options, "{widths: [8, 16]}")
     assert form.values()["prior"]["network"]["options"] == {"widths": [8, 16]}

@@ -191,7 +191,8 @@ def test_every_control_can_be_found_by_name_and_reached_by_keyboard(
 
     ready(widget)
     names = """layer model voxel_size_z voxel_size_y voxel_size_x target factor keep_measured region
-        save_to browse save_format device engine memory seed live_preview findings plan run
+        save_to browse save_format degradation refine_with direction solver steps samples where
+        workers scheduler site browse_site device engine memory seed live_preview findings plan run
         start_over progress eta status save copy cache open_cache clear_cache"""
     page = (Path(__file__).parents[2] / "docs" / "super-resolve.md").read_text("utf-8")
     for name in names.split():
@@ -201,7 +202,7 @@ def test_every_control_can_be_found_by_name_and_reached_by_keyboard(
         assert f"`{name}`" in page, name
     reached = []
     control = widget.form.layer
-    for _ in range(60):
+    for _ in range(120):
         reached.append(control.objectName())
         control = control.nextInFocusChain()
     order = [n for n in names.split() if n in reached]

@@ -131,7 +131,8 @@ class SuperResolveJob(Job):
     degradation: DegradationKind = Field(
         "slice",
         title="Slices are",
-        description="How they were measured, for interpolation; a model knows what it restores.",
+        description="How they were measured, for interpolation (slice: point samples; block: means "
+        "over a gap; gaussian: blurred along Z); a model knows what it restores.",
     )
     engine: Engine = Field(
         "auto",

@@ -2,20 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from napari_d2r.checkpoints import Model, load_card, load_model, model_folder
-from napari_d2r.errors import InputError
+from napari_d2r.checkpoints import Model, ModelCard, load_card, load_index, load_model, model_folder
+from napari_d2r.errors import D2RError, InputError
 from napari_d2r.jobs import SamplerSettings, SuperResolveJob
 from napari_d2r.models import LATERAL, SAMPLED, Contract, architecture_named
 
-__all__ = ["load_refiner", "sampler_of", "with_sampler"]
+__all__ = ["Choices", "choices_of", "load_refiner", "refiners_in", "sampler_of", "with_sampler"]
 
 # Of a refinement: at time 30 the noise is half of where IRSDE begins, and the slice still there.
 _REFINEMENT = SamplerSettings(steps=4, start=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What a model leaves open, for a form to ask.
+
+    ``fields`` are those of `SamplerSettings` that change its result, which are as in ``sampler``
+    unless something else is asked for. ``refined`` is what is open once a diffusion model refines
+    it; None where none can.
+    """
+
+    fields: frozenset[str]
+    sampler: SamplerSettings
+    refined: Choices | None = None
+
+
+def choices_of(card: ModelCard) -> Choices:
+    """What the model of a card leaves open."""
+    contract = architecture_named(card.architecture).contract
+    is_refinable = contract not in SAMPLED and card.degradation.value.is_sampling
+    refined = Choices(_open_in("denoiser"), _REFINEMENT) if is_refinable else None
+    return Choices(_open_in(contract), card.sampler or SamplerSettings(), refined)
+
+
+def refiners_in(folders: Iterable[Path]) -> tuple[Path, ...]:
+    """Models in these folders that may refine what others predict; unsound ones are left out."""
+    return tuple(path for folder in folders for path in _models_in(folder) if _may_refine(path))
+
+
+def _models_in(folder: Path) -> list[Path]:
+    try:
+        index = load_index(folder)
+    except (D2RError, OSError):
+        return []
+    return [folder] if index is None else [folder / name for name in index.models]
+
+
+def _may_refine(path: Path) -> bool:
+    try:
+        card, _ = load_card(path)
+        contract = architecture_named(card.architecture).contract
+    except (D2RError, OSError):
+        return False
+    return contract == "denoiser" and card.degradation.value.is_sampling
+
+
+def _open_in(contract: Contract) -> frozenset[str]:
+    names = {"direction"} if contract in LATERAL else set()
+    if contract in SAMPLED:
+        names |= {"steps", "samples"}
+    return frozenset(names | {"solver"} if contract == "denoiser" else names)
 
 
 def with_sampler(job: SuperResolveJob, changes: Mapping[str, Any]) -> SuperResolveJob:

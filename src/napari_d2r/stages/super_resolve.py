@@ -32,7 +32,7 @@ from napari_d2r.stages._guard import find_damage, guarded, told_damage
 from napari_d2r.stages._half_widths import half_width_plan
 from napari_d2r.stages._output_grid import too_wide
 from napari_d2r.stages._provenance import provenance_of
-from napari_d2r.stages._sampling import with_sampler
+from napari_d2r.stages._sampling import Choices, choices_of, refiners_in, with_sampler
 from napari_d2r.stages._super_resolve_plan import (
     SuperResolvePlan,
     is_tiff,
@@ -42,10 +42,13 @@ from napari_d2r.stages._uncertainty import beside
 from napari_d2r.volumes import VoxelSize
 
 __all__ = [
+    "Choices",
     "SuperResolvePlan",
     "SuperResolved",
     "beside",
+    "choices_of",
     "provenance_of",
+    "refiners_in",
     "resolve_super_resolve",
     "run_super_resolve",
     "with_sampler",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_d2r.errors import InputError
-from napari_d2r.jobs import SuperResolveJob
+from napari_d2r.jobs import ClusterSettings, SuperResolveJob
 from napari_d2r.volumes import VoxelSize
 from napari_d2r.widgets._layers import Box
 from napari_d2r.widgets._super_resolve_form import Wish
@@ -54,6 +54,13 @@ def super_resolve_command(wish: Wish) -> str:
         words += ["--model", job.method]
     elif job.model is not None:
         words += ["--model", str(job.model)]
+    if job.method != "model" and job.degradation != "slice":
+        words += ["--degradation", job.degradation]
+    if job.refine_with is not None:
+        words += ["--refine-with", str(job.refine_with)]
+    if job.sampler is not None:
+        for name in ("direction", "solver", "steps", "samples"):
+            words += [f"--{name}", str(getattr(job.sampler, name))]
     if job.factor is not None:
         words += ["--factor", f"{job.factor:g}"]
     if job.keep_measured:
@@ -65,7 +72,18 @@ def super_resolve_command(wish: Wish) -> str:
     if job.engine != "auto":
         words += ["--engine", job.engine]
     words += ["--device", job.device, "--seed", str(job.seed)]
+    if job.cluster is not None:
+        words += _cluster_words(job.cluster)
     return explained(shell_line(words) + "\n", path, wish.layer)
+
+
+def _cluster_words(cluster: ClusterSettings) -> list[str]:
+    if cluster.scheduler is not None:
+        return ["--scheduler", cluster.scheduler]
+    words = ["--cluster", "slurm"] if cluster.kind == "slurm" else []
+    if cluster.site is not None:
+        words += ["--site", str(cluster.site)]
+    return [*words, "--workers", str(cluster.workers)]
 
 
 def super_resolve_python(wish: Wish) -> str:
@@ -78,6 +96,8 @@ def super_resolve_python(wish: Wish) -> str:
         lines.append(f"stack = crop(stack, ({_box(wish.box)}))")
     lines.append(f"job = SuperResolveJob({_settings(wish.job)})")
     lines.append(f"super_resolve(stack, {_output(wish)!r}, job=job)")
+    if wish.job.cluster is not None:  # processes that are begun read the file again
+        lines = ['if __name__ == "__main__":', *(f"    {line}" for line in lines)]
     return explained("\n".join([*imports, "", *lines]) + "\n", path, wish.layer)
 
 

@@ -8,6 +8,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QAction
 from qtpy.QtWidgets import (
     QApplication,
+    QFormLayout,
     QFrame,
     QHBoxLayout,
     QLabel,
@@ -70,6 +71,13 @@ def in_a_row(*widgets: QWidget) -> QWidget:
         row.addWidget(widget)
     holder.setFocusProxy(widgets[0])
     return holder
+
+
+def show_row(rows: QFormLayout, field: QWidget, is_shown: bool) -> None:
+    """Show or hide a field of a form together with its label."""
+    field.setVisible(is_shown)
+    if (label := rows.labelForField(field)) is not None:
+        label.setVisible(is_shown)
 
 
 def put_in_clipboard(text: str) -> None:

@@ -39,9 +39,14 @@ def known_edges_of(layer: Any) -> tuple[float | None, float | None, float | None
 
 
 def finest_data(layer: Image) -> ArrayLike:
-    """The full-resolution array of a layer, multiscale or not; nothing is read."""
-    data: ArrayLike = layer.data[0] if layer.multiscale else layer.data
-    return data
+    """The full-resolution array of a layer, multiscale or not; nothing is read.
+
+    It is the array itself: what a dock gets is in a proxy, if its module is called napari…, as
+    our lazy arrays' is, and a proxy cannot be sent to another process.
+    """
+    data = layer.data[0] if layer.multiscale else layer.data
+    array: ArrayLike = getattr(data, "__wrapped__", data)
+    return array
 
 
 def require_stack(layer: Any) -> None:

@@ -112,8 +112,7 @@ class LivePreview(QObject):
         wish, grid = question.planned.wish, question.planned.plan.grid
         placed = placement(wish.layer, grid.factor, wish.box, offset=grid.offset)
         placed["translate"] += placed["scale"] * [start for start, _ in question.ends]
-        model = question.planned.plan.model
-        is_sample = model is not None and model.card.sampler is not None
+        is_sample = question.planned.plan.sampler is not None
         name = f"{PREVIEW} (sample)" if is_sample else PREVIEW
         if self.layer is None:
             chosen = set(self._viewer.layers.selection)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QWidget
@@ -14,6 +15,9 @@ from napari_d2r.widgets._alive import while_alive
 from napari_d2r.widgets._latest import Latest
 from napari_d2r.widgets._models import model_list, models_changed
 from napari_d2r.widgets._wrapped_label import WrappedLabel
+
+if TYPE_CHECKING:
+    from napari_d2r.stages.super_resolve import Choices
 
 _BUNDLED: dict[str, Any] = {"name": "Bundled model", "fields": {}, "note": ""}
 _BASELINES: list[dict[str, Any]] = [
@@ -31,9 +35,11 @@ class ModelChoice(QComboBox):
     """Emits ``changed``; ``fields`` are those of a SuperResolveJob.
 
     The list is read in a thread. ``note`` is a label about the chosen model, for the form.
+    ``described`` comes whenever more is known of the chosen model, or of those that may refine it.
     """
 
     changed = Signal()
+    described = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -48,6 +54,7 @@ class ModelChoice(QComboBox):
         self.note = WrappedLabel("model_note", "About the model")
         self._entries: list[dict[str, Any]] = [_BUNDLED, *_BASELINES]
         self._current = _BUNDLED
+        self.refiners: tuple[Path, ...] = ()
         self._show_entries()
         self.currentIndexChanged.connect(self._on_index)
         self._reader = Latest("list of models", _read_models, self)
@@ -68,10 +75,21 @@ class ModelChoice(QComboBox):
         """What the list calls the chosen one."""
         return str(self._current["name"])
 
+    @property
+    def is_interpolation(self) -> bool:
+        """Whether no model is chosen, but a baseline."""
+        return "method" in self._current["fields"]
+
+    @property
+    def choices(self) -> Choices | None:
+        """What the chosen model leaves open; None for a baseline, and until its card was read."""
+        return self._current.get("choices")
+
     @while_alive
     def refill(self) -> None:
-        """Read the list of models again."""
-        self._reader.ask(object())
+        """Read the list of models, and the cards of those from other folders, again."""
+        models = [entry["fields"].get("model") for entry in self._entries]
+        self._reader.ask(tuple(folder for folder in models if folder is not None))
 
     def choose_folder(self, folder: str | Path) -> None:
         """Choose a model by its folder, listed or not."""
@@ -80,6 +98,7 @@ class ModelChoice(QComboBox):
         if not found:
             found = [{"name": path.name, "fields": {"model": path}, "note": str(path)}]
             self._entries.insert(len(self._entries) - len(_BASELINES), found[0])
+            self.refill()
         self._choose(found[0])
 
     def import_file(self, path: str | Path) -> None:
@@ -94,19 +113,23 @@ class ModelChoice(QComboBox):
     def _on_not_imported(self, source: Path, sentence: str) -> None:
         self._say(sentence)
 
-    def _on_models(self, question: object, entries: list[dict[str, Any]]) -> None:
+    def _on_models(self, question: object, models: _Models) -> None:
+        entries, self.refiners = models.entries, models.refiners
         chosen = self._current["fields"]
         own = [
             e
             for e in self._entries
             if e["fields"].get("model") and e["fields"] not in [n["fields"] for n in entries]
         ]
+        for entry in own:
+            entry["choices"] = models.choices.get(entry["fields"]["model"])
         self._entries = [*entries, *own, *_BASELINES]
         found = [e for e in self._entries if e["fields"] == chosen] or self._entries
         was, now = self._current, found[0]
         is_other = (now["name"], now.get("sha")) != (was["name"], was.get("sha"))
         self._current = found[0]
         self._show_entries()
+        self.described.emit()
         if is_other:  # trained anew in the same folder, for one
             self.changed.emit()
 
@@ -123,6 +146,7 @@ class ModelChoice(QComboBox):
         self._current = entry
         self._show_entries()
         if is_new:
+            self.described.emit()
             self.changed.emit()
 
     def _on_index(self, index: int) -> None:
@@ -148,9 +172,29 @@ class ModelChoice(QComboBox):
         self.note.setVisible(bool(text))
 
 
-def _read_models(question: object, cancel: CancelToken) -> Iterator[Event]:
+@dataclass(frozen=True, slots=True)
+class _Models:
+    """The list, what models of other folders leave open, and those that may refine others."""
+
+    entries: list[dict[str, Any]]
+    choices: dict[Path, Choices]
+    refiners: tuple[Path, ...]
+
+
+def _read_models(folders: tuple[Path, ...], cancel: CancelToken) -> Iterator[Event]:
     """All models with what is to be said about each; in a thread, for it reads files."""
-    yield Finished(Outcome.COMPLETED, [_entry(found) for found in model_list()])
+    from napari_d2r.checkpoints import list_models
+    from napari_d2r.stages.super_resolve import choices_of, refiners_in
+
+    listed = model_list()
+    known = {found.path for found in listed}
+    own = list_models(folder for folder in folders if folder not in known)
+    models = _Models(
+        [_entry(found) for found in listed],
+        {found.path: choices_of(found.card) for found in own},
+        refiners_in(dict.fromkeys(found.path for found in (*listed, *own))),
+    )
+    yield Finished(Outcome.COMPLETED, models)
 
 
 def _import_model(path: Path, cancel: CancelToken) -> Iterator[Event]:
@@ -161,6 +205,8 @@ def _import_model(path: Path, cancel: CancelToken) -> Iterator[Event]:
 
 
 def _entry(found: Any) -> dict[str, Any]:
+    from napari_d2r.stages.super_resolve import choices_of
+
     card = found.card
     is_bundled = found.origin == "bundled"
     low, high = card.gap_range
@@ -169,5 +215,6 @@ def _entry(found: Any) -> dict[str, Any]:
         "name": found.name,
         "fields": {} if is_bundled else {"model": found.path},
         "sha": card.weights_sha256,
+        "choices": choices_of(card),
         "note": f"Learned from {card.trained_on}, for {gaps}.",
     }

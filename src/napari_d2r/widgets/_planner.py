@@ -6,17 +6,19 @@ import hashlib
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_d2r.errors import InputError
+from napari_d2r.io import open_volume
 from napari_d2r.jobs import CancelToken, Event, Finished, Outcome
 from napari_d2r.volumes import Volume, crop
 from napari_d2r.widgets._layers import volume_of
 from napari_d2r.widgets._preferences import preferences
+from napari_d2r.widgets._prepare import is_same
 from napari_d2r.widgets._super_resolve_form import Wish
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from napari_d2r.stages.super_resolve import SuperResolvePlan
 
 _SAMPLED_SLICES, _STEP = 8, 16
-_NO_MATTER = {"device", "max_memory_gb", "shard_seconds"}  # to the voxels of a result
+_NO_MATTER = {"device", "max_memory_gb", "shard_seconds", "cluster"}  # to the voxels of a result
 
 # The engine speaks to the command line; these are the same words for the form.
 _WORDS = {
@@ -38,6 +40,12 @@ _WORDS = {
     r"pass --overwrite to replace it, or another name": "choose another name",
     r"choose another name or replace it with --overwrite": "choose another name",
     r"; choose one with --channel N": "; split it and choose one channel",
+    r"leave out solver, steps and samples": "leave them under Method as they were",
+    r"so there is no direction to choose; leave it out": "so there is no direction to choose",
+    r"pass --engine torch, which all have": "choose the engine torch, which all have",
+    r"pass a smaller --shard or fewer --workers": "take fewer workers",
+    r"begin it again, and press Resume": "start it again, and press Resume",
+    r"repeat it with --overwrite": "press Start over",
 }
 
 
@@ -94,6 +102,8 @@ def plan_wish(wish: Wish, cancel: CancelToken) -> Iterator[Event]:
 
     torch.set_num_threads(preferences().num_threads)
     volume = volume_of(wish.layer, wish.voxel_size)
+    if wish.job.cluster is not None:
+        volume = _for_others(volume)
     if wish.box is not None:
         volume = crop(volume, wish.box)
     tiff = wish.save_to if _is_tiff(wish.save_to) else None
@@ -111,6 +121,24 @@ def plan_wish(wish: Wish, cancel: CancelToken) -> Iterator[Event]:
     if tiff is not None:
         check_room(tiff, math.prod(plan.output_shape) * volume.dtype.itemsize)
     yield Finished(Outcome.COMPLETED, Planned(wish, plan, is_begun, tiff, origin))
+
+
+def _for_others(volume: Volume) -> Volume:
+    """The same voxels, as other processes can read them.
+
+    Raises
+    ------
+    InputError
+        For a layer in memory which differs from the file it came from, or came from none.
+    """
+    if not isinstance(volume.data, np.ndarray):
+        return volume
+    if volume.source is not None and is_same(volume, volume.source):
+        return replace(open_volume(volume.source, voxel_size=volume.voxel_size), name=volume.name)
+    raise InputError(
+        f"{volume.name} is in memory, where other processes cannot read it; save it as OME-Zarr or "
+        "TIFF, open the file, and choose that layer."
+    )
 
 
 def in_words_of_the_form(sentence: str) -> str:

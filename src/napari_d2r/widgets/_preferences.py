@@ -23,6 +23,9 @@ class Preferences:
     memory_gb: float = 4.0
     threads: int = 0  # 0: all cores but one
     live_preview: bool = False
+    workers: int = 2
+    scheduler: str = ""
+    site_file: str = ""
 
     @property
     def num_threads(self) -> int:
@@ -42,7 +45,7 @@ class Preferences:
 
 def preferences() -> Preferences:
     """Read the page again; defaults where napari has no such page."""
-    compute, files, viewing = _stored()
+    compute, files, viewing, cluster = _stored()
     folder = str(files.get("cache_folder", ""))
     return Preferences(
         device=compute.get("device", "auto"),
@@ -50,6 +53,7 @@ def preferences() -> Preferences:
         threads=compute.get("threads", 0),
         cache_folder=Path(folder) if folder else _default_cache(),
         live_preview=viewing.get("live_preview", False),
+        **cluster,
     )
 
 
@@ -58,14 +62,12 @@ def _default_cache() -> Path:
     return Path(home) / "cache" if home else platformdirs.user_cache_path(PLUGIN)
 
 
-def _stored() -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+def _stored() -> tuple[dict[str, Any], ...]:
     from napari.settings import get_plugin_settings
 
     try:
         page = get_plugin_settings(PLUGIN)
     except KeyError:  # the manifest is not registered, as in some tests
-        return {}, {}, {}
-    compute, files, viewing = (
-        getattr(page, group).model_dump() for group in ("compute", "files", "viewing")
-    )
-    return compute, files, viewing
+        return {}, {}, {}, {}
+    groups = ("compute", "files", "viewing", "cluster")
+    return tuple(getattr(page, group).model_dump() for group in groups)

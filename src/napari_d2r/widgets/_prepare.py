@@ -219,7 +219,7 @@ def _new_project(
     wish = planned.wish
     plan = _plan_of(wish, planned.model_folder, overwrite=how == "start over")
     volume, digest = plan.volume, ""
-    if source is not None and _is_same(volume, source):
+    if source is not None and is_same(volume, source):
         stack = source.absolute()
     else:
         z, y, x = plan.box
@@ -296,7 +296,7 @@ def _slices(volume: Volume, cancel: CancelToken) -> Iterator[NDArray[Any]]:
         yield np.ascontiguousarray(volume.read(z=slice(k, k + 1))[0])
 
 
-def _is_same(volume: Volume, source: Path) -> bool:
+def is_same(volume: Volume, source: Path) -> bool:
     """Whether a file holds the voxels of a layer: each of them in memory, else three slices."""
     try:
         other = open_volume(source, voxel_size=volume.voxel_size)

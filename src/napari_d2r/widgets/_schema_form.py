@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_d2r.errors import InputError
-from napari_d2r.widgets._controls import rich
+from napari_d2r.widgets._controls import rich, show_row
 from napari_d2r.widgets._number_box import ChoiceBox, IntegerBox, NumberBox
 
 _MOST_INTEGER = 2**31 - 1
@@ -69,8 +69,8 @@ class SchemaForm(QWidget):
         shown = {k: v for k, v in schema["properties"].items() if k not in leave_out}
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        self._fields, layout = builder.fields(shown, "")
-        column.addLayout(layout)
+        self._fields, self._rows = builder.fields(shown, "")
+        column.addLayout(self._rows)
 
     def values(self) -> dict[str, Any]:
         """Plain values of every field, as a job file would hold them.
@@ -90,6 +90,11 @@ class SchemaForm(QWidget):
                 field.set(values[name])
         self._quiet = False
         self.changed.emit()
+
+    def show_only(self, names: Collection[str]) -> None:
+        """Hide every other field of the top level; `values` has them all the same."""
+        for name, field in self._fields.items():
+            show_row(self._rows, field.widget, name in names)
 
     def _on_change(self, *_: object) -> None:
         if not self._quiet:

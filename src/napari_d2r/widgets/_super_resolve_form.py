@@ -17,21 +17,24 @@ from qtpy.QtWidgets import (
     QSpinBox,
     QWidget,
 )
-from superqt import QCollapsible
 
 from napari_d2r.errors import InputError
 from napari_d2r.jobs import Device, Engine, SuperResolveJob
 from napari_d2r.volumes import MAX_FACTOR, MIN_FACTOR, VoxelSize
 from napari_d2r.widgets._controls import in_a_row, named, push_button
+from napari_d2r.widgets._fold import Fold
 from napari_d2r.widgets._layer_choice import LayerChoice
 from napari_d2r.widgets._layers import Box, require_stack
+from napari_d2r.widgets._method_choice import MethodChoice
 from napari_d2r.widgets._model_choice import ModelChoice
 from napari_d2r.widgets._preferences import preferences
 from napari_d2r.widgets._regions import RegionChoice
 from napari_d2r.widgets._voxel_size_edit import VoxelSizeEdit
+from napari_d2r.widgets._where_to_run import WhereToRun
 from napari_d2r.widgets._wrapped_label import WrappedLabel
 
 SHARD_SECONDS = 1.0  # of work per block: the screen should show something soon
+_TIMES_ELSEWHERE = 10  # as much for other processes, which each begin with some more
 _SUFFIXES = {"OME-Zarr": ".ome.zarr", "TIFF": ".tif"}
 
 
@@ -63,11 +66,14 @@ class SuperResolveForm(QWidget):
         rows.setRowWrapPolicy(QFormLayout.RowWrapPolicy.DontWrapRows)
         rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         self._fill(rows, viewer)
-        self._advanced = QCollapsible("Advanced")
-        self._advanced.setObjectName("advanced")
-        self._advanced.addWidget(self._make_advanced())
-        rows.addRow(self._advanced)
+        self.method = MethodChoice(self.model)
+        self._method = Fold("method", "Method", self.method)
+        self.where = WhereToRun()
+        rows.addRow(self._method)
+        rows.addRow(Fold("where_to_run", "Where to run", self.where))
+        rows.addRow(Fold("advanced", "Advanced", self._make_advanced()))
         self._listen()
+        self._on_described()
         self._on_layer(self.layer.layer)
         self._show_target()
 
@@ -87,6 +93,7 @@ class SuperResolveForm(QWidget):
             raise InputError(
                 f"The voxel size of {layer.name} is not known; enter its three edges in nm."
             )
+        cluster = self.where.settings
         fields: dict[str, Any] = {
             "keep_measured": self.keep_measured.isChecked(),
             "uncertainty": self.uncertainty.isChecked(),
@@ -95,8 +102,10 @@ class SuperResolveForm(QWidget):
             "engine": self.engine.currentText(),
             "seed": self.seed.value(),
             "max_memory_gb": self.memory.value(),
-            "shard_seconds": SHARD_SECONDS,
+            "shard_seconds": SHARD_SECONDS * (_TIMES_ELSEWHERE if cluster else 1),
+            "cluster": cluster,
             **self.model.fields,
+            **self.method.fields,
         }
         if self.target.currentIndex() == 1:
             fields["factor"] = self.factor.value()
@@ -231,8 +240,11 @@ class SuperResolveForm(QWidget):
         self.save_format.currentTextChanged.connect(self._on_format)
         self.save_to.editingFinished.connect(self._on_save_to)
         self.browse.clicked.connect(self._browse)
+        self.model.described.connect(self._on_described)
         for signal in (
             self.model.changed,
+            self.method.changed,
+            self.where.changed,
             self.region.changed,
             self.factor.valueChanged,
             self.keep_measured.toggled,
@@ -247,6 +259,10 @@ class SuperResolveForm(QWidget):
 
     def _tell(self, *_: Any) -> None:
         self.changed.emit()
+
+    def _on_described(self) -> None:
+        self.method.follow()
+        self._method.setVisible(self.method.is_open)
 
     def _on_layer(self, layer: Any) -> None:
         self.region.suggest(None)

@@ -23,6 +23,7 @@ from napari_d2r.jobs import (
     StageStarted,
     Started,
     Warned,
+    Workers,
 )
 from napari_d2r.widgets._feed import LayerFeed
 from napari_d2r.widgets._growing import GrowingArray
@@ -62,6 +63,7 @@ class SuperResolveRun(QObject):
         self.planned, self.is_cancelling = planned, False
         self.progress: Progress | None = None
         self.stage = "Starting"
+        self.workers: int | None = None
         self.message, self.has_failed = "", False
         self.layer: Any = None
         self.result: Path | None = None
@@ -111,7 +113,9 @@ class SuperResolveRun(QObject):
             if event.unit == "shards":
                 self._blocks = event
         elif isinstance(event, StageStarted):
-            self.stage = event.title.capitalize()
+            self.stage, self.workers = event.title.capitalize(), None
+        elif isinstance(event, Workers):
+            self.workers = event.count
         elif isinstance(event, Warned):
             if event.message not in self.planned.plan.warnings:
                 self.warned.emit(event.message)

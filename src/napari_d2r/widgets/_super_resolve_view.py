@@ -12,7 +12,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_d2r.jobs import Progress
+from napari_d2r.jobs import ClusterSettings, Progress
 from napari_d2r.widgets._cache_row import CacheRow
 from napari_d2r.widgets._controls import add_copy_menu, named, push_button
 from napari_d2r.widgets._inspector import Inspector
@@ -106,7 +106,7 @@ class SuperResolveView(QWidget):
         self.start_over.setVisible(can_resume and not is_running)
         self.start_over.setEnabled(can_run)
         if is_running:
-            self._show_progress(run.progress, run.stage)
+            self._show_progress(run.progress, run.stage, run.workers)
         elif not self.save.is_saving:
             self._show_progress(None)
 
@@ -114,7 +114,9 @@ class SuperResolveView(QWidget):
         """How far a copy is."""
         self._show_progress(progress, "Saving")
 
-    def _show_progress(self, told: Progress | None, stage: str = "") -> None:
+    def _show_progress(
+        self, told: Progress | None, stage: str = "", workers: int | None = None
+    ) -> None:
         self.progress.setVisible(bool(stage))
         self.eta.setVisible(bool(stage))
         self.progress.setValue(round(_PARTS * told.done / max(told.total, 1)) if told else 0)
@@ -122,6 +124,8 @@ class SuperResolveView(QWidget):
         if told is not None:
             unit = "blocks" if told.unit == "shards" else told.unit
             words.append(f"{told.done:g} of {told.total:g} {unit}")
+            if workers is not None:
+                words.append(_at_work(workers))
             if told.eta_s is not None:
                 words.append(f"about {_duration(told.eta_s)} left")
         self.eta.setText(", ".join(words))
@@ -134,10 +138,13 @@ def plan_lines(planned: Planned) -> list[str]:
     how = planned.wish.model_title
     bits = "" if plan.engine == "torch" else f", by {plan.engine}"
     num_bytes = plan.num_bytes * (2 if planned.tiff else 1)
+    cluster = planned.wish.job.cluster
+    where = "" if cluster is None else f", in blocks by {_elsewhere(cluster)}"
+    alone = "" if cluster is None else " in one process"
     lines = [
         f"Result: {shape} voxels of {plan.voxel_size}",
-        f"{how}, factor {plan.grid.factor:g}, on {_device_name(plan.device)}{bits}",
-        f"About {_duration(plan.seconds)}; memory {plan.memory_bytes / 1e9:.1f} GB, "
+        f"{how}, factor {plan.grid.factor:g}, on {_device_name(plan.device)}{bits}{where}",
+        f"About {_duration(plan.seconds)}{alone}; memory {plan.memory_bytes / 1e9:.1f} GB, "
         f"disk at most {_size(num_bytes)}",
     ]
     if planned.is_begun:
@@ -148,6 +155,21 @@ def plan_lines(planned: Planned) -> list[str]:
 def _device_name(device: Any) -> str:
     names = {"cpu": "the processor", "cuda": "the NVIDIA GPU", "mps": "the Apple GPU"}
     return names.get(device.type, device.type)
+
+
+def _at_work(workers: int) -> str:
+    if not workers:
+        return "waiting for workers"
+    return f"{workers} worker{'s' if workers > 1 else ''}"
+
+
+def _elsewhere(cluster: ClusterSettings) -> str:
+    """Who computes, where this process does not."""
+    if cluster.scheduler is not None:
+        return f"the workers of {cluster.scheduler}"
+    is_slurm = cluster.kind == "slurm"
+    one, more = ("job", "jobs") if is_slurm else ("worker process", "worker processes")
+    return f"{cluster.workers} {one if cluster.workers == 1 else more}{' of SLURM' * is_slurm}"
 
 
 def _duration(seconds: float) -> str:
