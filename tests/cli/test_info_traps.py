@@ -7,6 +7,7 @@ import json
 import numpy as np
 import tifffile
 
+from napari_d2r.io import open_volume
 from napari_d2r.samples import make_phantom
 
 
@@ -41,3 +42,16 @@ def test_info_of_a_folder_that_is_no_stack_names_all(run, tmp_path):
     assert "blocks: 3.tif is 60 x 80 uint16, 8.tif is 60 x 80 uint16" in told.out
     assert "warning: 12.tif holds grey value 0 only" in told.out
     assert "mixes slices" in told.err
+
+
+def test_info_tells_what_is_wrong_with_a_whole_stack(run, data_dir, tmp_path):
+    real = open_volume(data_dir / "fib25/fib25_training_sample1.tif").read()[:128:8] * 1.0
+    rng = np.random.default_rng(0)
+    worse = real + rng.normal(0, 8, (16, 1, 1)) + rng.normal(0, 5, (16, 250, 1))
+    stack, report = tmp_path / "stack.tif", tmp_path / "info.json"
+    tifffile.imwrite(stack, np.clip(worse, 0, 255).astype(np.uint8))
+    told = run("info", stack, "--voxel-size", "80,10,10", "--json", report)
+    assert "warning: Brightness flickers: a quarter of the slices" in told.out
+    assert "warning: Slices are striped along x: whole rows" in told.out
+    kinds = {one["kind"] for one in json.loads(report.read_text("utf-8"))["findings"]}
+    assert kinds == {"flicker", "stripes"}

@@ -22,13 +22,17 @@ SIZE = VoxelSize(80, 10, 10)
         "fib25/fib25_training_sample2.tif",
         "epfl/epfl_train_crop.tif",
         "vnc_sstem/vnc_stack2_crop.tif",
-        "isbi2012/isbi2012_train.tif",
         "light/xyz_8bit__chromosomes.tif",
         "light/ovule_1135.h5:/raw",
     ],
 )
 def test_clean_volumes_raise_no_alarm(data_dir, path):
     assert inspect_volume(open_volume(data_dir / path, voxel_size=SIZE)) == ()
+
+
+def test_sections_whose_staining_differs_do_flicker(data_dir):
+    sections = open_volume(data_dir / "isbi2012/isbi2012_train.tif", voxel_size=SIZE)
+    assert [one.kind for one in inspect_volume(sections)] == ["flicker"]
 
 
 @pytest.mark.parametrize("make", [np.asarray, zarr.array])

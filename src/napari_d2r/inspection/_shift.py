@@ -1,4 +1,4 @@
-"""Slices that are displaced against their neighbours, or unlike them, by correlation."""
+"""Slices that are displaced against their neighbours, that jitter or are unlike them."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ _RETURN = 2.5  # how exactly a single displaced slice is followed by the way bac
 # the share of the usual correlation, below both of which two slices are unlike. Honest stacks
 # of six kinds stay above at least one of them.
 _FAR, _SHARE, _AROUND = 3.0, 0.4, 3
+# Pixels by which slices jitter, and how many times more that must be than what two steps miss the
+# one over both by. Honest stacks stay below one of them.
+_JITTER, _CERTAIN = 0.5, 2.0
 
 Image = NDArray[np.float32]
 
@@ -50,6 +53,10 @@ class ShiftWatch:
     """
 
     _last: tuple[int, Image, NDArray[np.complex64]] | None = None
+    _over: NDArray[np.complex64] | None = None  # the one before the last
+    _moves: list[tuple[float, float]] = field(default_factory=list)
+    _errors: list[tuple[float, float]] = field(default_factory=list)
+    _factor: int = 1
     _steps: list[_Step] = field(default_factory=list)
     _likeness: list[tuple[int, int, float]] = field(default_factory=list)
 
@@ -61,7 +68,9 @@ class ShiftWatch:
         spectrum = fft.rfft2(small * _window(small.shape)).astype(np.complex64)
         if self._last is not None and self._last[1].shape == small.shape:
             before, known = self._last[1:]
-            y, x = _displacement(known, spectrum, small.shape)
+            self._note_move(known, spectrum, small.shape)
+            y, x = np.rint(self._moves[-1])
+            self._over, self._factor = known, factor
             undone = _correlation(before, small, y, x)
             as_it_is = _correlation(before, small, 0, 0)
             self._likeness.append((self._last[0], index, as_it_is))
@@ -71,8 +80,20 @@ class ShiftWatch:
                 self._steps.append(_Step(index, y * factor, x * factor))
         self._last = index, small, spectrum
 
+    def _note_move(
+        self, last: NDArray[np.complex64], here: NDArray[np.complex64], shape: tuple[int, ...]
+    ) -> None:
+        """Keep the step from the last slice, and what it and the one before miss the sum by."""
+        move = _displacement(last, here, shape)
+        if self._over is not None and self._over.shape == here.shape:
+            both = _displacement(self._over, here, shape)
+            self._errors.append(
+                (both[0] - move[0] - self._moves[-1][0], both[1] - move[1] - self._moves[-1][1])
+            )
+        self._moves.append(move)
+
     def findings(self, label: Label) -> list[Finding]:
-        """Kind ``shift`` (single displaced slices, then steps that stay), and ``unlike``."""
+        """Kinds ``shift`` (displaced slices, then steps that stay), ``jitter`` and ``unlike``."""
         single, lasting = [], []
         steps = list(self._steps)
         while steps:
@@ -105,7 +126,25 @@ class ShiftWatch:
                     tuple(step.index for step in lasting),
                 )
             )
-        return [*found, *self._unlike(label)]
+        return [*found, *self._jitter(), *self._unlike(label)]
+
+    def _jitter(self) -> list[Finding]:
+        """Whether slices stand beside where their two neighbours say, as a rule."""
+        if len(self._errors) < 2 * _AROUND:
+            return []
+        beside = np.median(np.abs(np.diff(self._moves, axis=0)), axis=0) / 2
+        errors = np.median(np.abs(self._errors), axis=0)
+        if not (certain := (beside > _JITTER) & (beside > _CERTAIN * errors)).any():
+            return []
+        y, x = beside * certain * self._factor
+        return [
+            Finding(
+                "jitter",
+                "warning",
+                f"Slices jitter: each stands about {y:.1f} rows and {x:.1f} columns beside the "
+                "mean of its neighbours; align the stack first, or edges are ragged along Z.",
+            )
+        ]
 
     def _unlike(self, label: Label) -> list[Finding]:
         """One for every two neighbours that are far less alike than those around."""
@@ -168,10 +207,20 @@ def _displacement(
     x = fft.rfftfreq(shape[1]).astype(np.float32)
     peak = fft.irfft2(cross * np.exp(-(y**2 + x**2) / np.float32(2 * 0.1**2)), shape)
     where = np.unravel_index(int(peak.argmax()), peak.shape)
-    dy, dx = (
-        at - length if at > length // 2 else at for at, length in zip(where, shape, strict=True)
-    )
-    return float(dy), float(dx)
+    lines = peak[:, where[1]], peak[where[0]]
+    y, x = (_top(line, int(at)) for line, at in zip(lines, where, strict=True))
+    return y, x
+
+
+def _top(line: Image, at: int) -> float:
+    """Where the parabola through the greatest of a line and its neighbours has its top.
+
+    A place in the second half counts from the end, as a negative number.
+    """
+    before, here, after = (float(line[k % len(line)]) for k in (at - 1, at, at + 1))
+    bend = before - 2 * here + after
+    top = at + (before - after) / (2 * bend) if bend else float(at)
+    return top - len(line) if top > len(line) / 2 else top
 
 
 def _correlation(before: Image, here: Image, y: float, x: float) -> float:

@@ -1,4 +1,4 @@
-"""Slice after slice: doubles, empty ones, brightness, saturation and displacement."""
+"""Slice after slice: doubles, empty ones, brightness, saturation, and what others watch for."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_d2r.inspection._findings import Finding, Label, listed
+from napari_d2r.inspection._mask import MaskWatch
 from napari_d2r.inspection._shift import ShiftWatch
+from napari_d2r.inspection._stripes import StripeWatch
+from napari_d2r.inspection._trend import TrendWatch
 
 __all__ = ["SliceWatch"]
 
@@ -42,6 +45,9 @@ class SliceWatch:
     _num_voxels: int = 0
     _highest: int = 0
     _shifts: ShiftWatch = field(default_factory=ShiftWatch)
+    _trend: TrendWatch = field(default_factory=TrendWatch)
+    _stripes: StripeWatch = field(default_factory=StripeWatch)
+    _masks: MaskWatch = field(default_factory=MaskWatch)
 
     def add(self, index: int, plane: NDArray[Any]) -> None:
         """Look at slice ``index`` of shape (Y, X)."""
@@ -62,6 +68,9 @@ class SliceWatch:
         self._numbers.append((index, float(wide.mean()), float(wide.std())))
         self._count_ends(sample, int(high) if plane.dtype.kind in "iu" else None)
         self._shifts.add(index, plane)
+        self._trend.add(plane)
+        self._stripes.add(index, plane)
+        self._masks.add(index, plane)
 
     def _count_ends(self, sample: NDArray[Any], high: int | None) -> None:
         """Count voxels at either end of the scale of an integer type, or of its detector."""
@@ -81,8 +90,10 @@ class SliceWatch:
             *self._told_doubles(label),
             *self._told_empty(label),
             *self._told_brightness(label),
+            *self._trend.findings(),
+            *self._stripes.findings(label),
             *self._shifts.findings(label),
-            *self._told_saturation(),
+            *(self._masks.findings(label) or self._told_saturation()),
         ]
 
     def _told_broken(self, label: Label) -> list[Finding]:
