@@ -106,6 +106,7 @@ def fitted(
     """The network, its loss at every step, and how it ended."""
     network, task, settings = learner(architecture)
     cancel, draw, steps = CancelToken(), task.loss, []
+    task.examples = task.examples[:1]  # judging takes most of the time
 
     def watched(shared: nn.Module, rng: np.random.Generator) -> Tensor:
         steps.append(1)
@@ -183,7 +184,8 @@ def begun(what: str, folder: Path, count: int = 2) -> list[tuple[int, str]]:
         for rank in range(count)
     ]
     try:
-        said = [process.communicate(timeout=600)[1] for process in processes]
+        # Before one that is silent would be given up: one that is gone is noticed at once.
+        said = [process.communicate(timeout=500)[1] for process in processes]
     finally:
         for process in processes:
             process.kill()
