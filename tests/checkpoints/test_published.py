@@ -178,6 +178,9 @@ def test_no_memory_is_asked_for(tmp_path: Path) -> None:
     file = repacked(saved(tmp_path / "a.pth", theirs(network())), lambda _: bomb, 0)
     with pytest.raises(ModelFileError, match=r"asks for '__builtin__\.bytearray'"):
         import_published(file, SIZE)
+    file = repacked(saved(tmp_path / "a.pth", theirs(network())), lambda b: b + b"N" * 2**19, 0)
+    with pytest.raises(ModelFileError, match="not a file of weights"):
+        import_published(file, SIZE)
     file = repacked(saved(tmp_path / "a.pth", theirs(network())), lambda b: b, zipfile.ZIP_DEFLATED)
     with pytest.raises(ModelFileError, match="is packed"):
         import_published(file, SIZE)
