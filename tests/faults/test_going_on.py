@@ -109,14 +109,16 @@ def test_a_damaged_shard_is_not_delivered(
     assert files_of(tmp_path) == whole
 
 
+@pytest.mark.parametrize("where", ["", "0"])
 def test_damaged_metadata_are_said(
     command: list[str],
     whole: dict[str, bytes],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    where: str,
 ) -> None:
     stop_at_third_shard(command, OSError(errno.EIO, "Input/output error"))
-    (tmp_path / "out.ome.zarr.partial" / "zarr.json").write_bytes(b"{")
+    (tmp_path / "out.ome.zarr.partial" / where / "zarr.json").write_bytes(b"{")
     assert main([*command, "--resume"]) == 2
     assert "are damaged; start again with --overwrite" in capsys.readouterr().err
     assert main([*command, "--overwrite"]) == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +21,7 @@ from napari_d2r.io._owner import leave, refuse_if_filled_elsewhere, take
 from napari_d2r.io._provenance import PROVENANCE
 from napari_d2r.io._pyramid import Level, fill_levels, pyramid_levels
 from napari_d2r.io._shards import NUM_FILES, Shard, ShardStore, aside_of, sweep
+from napari_d2r.io._whole_stores import delete_store, move_into_place, refuse_existing
 from napari_d2r.volumes import VoxelSize
 
 __all__ = ["OmeZarrOutput", "Shard", "create_output", "interrupted_shard"]
@@ -143,7 +143,7 @@ class OmeZarrOutput:
     def discard(self) -> None:
         """Delete the unfinished store and its journal, once nobody needs them."""
         partial_of(self.path, journal=True).unlink(missing_ok=True)
-        _delete_store(partial_of(self.path))
+        delete_store(partial_of(self.path))
         sweep(partial_of(self.path))
         self.release()
 
@@ -205,7 +205,7 @@ class OmeZarrOutput:
             for about in (self._folder, self._folder / "0"):
                 sync_file(about / "zarr.json")
                 sync_folder(about)
-            _move_into_place(self._folder, self.path)
+            move_into_place(self._folder, self.path)
         partial_of(self.path, journal=True).unlink(missing_ok=True)
         self.release()
         self._folder = self.path
@@ -274,16 +274,17 @@ def create_output(
     )
     if any(edge % min(chunk, edge) for edge in shard) or min(*shape, *shard, chunk) < 1:
         raise ValueError(f"Shards of {shard} are not whole chunks of {chunk}.")
-    _refuse_existing(path, overwrite=overwrite)
+    refuse_existing(path, overwrite=overwrite)
     refuse_if_filled_elsewhere(path)
     journal = Journal.open(partial_of(path, journal=True))
     partial = partial_of(path)
     if journal.header is not None and partial.is_dir():
         if resume and journal.header == header:
+            group = _unfinished(partial)
             take(path)
             journal.mend()
             sweep(partial)
-            return OmeZarrOutput(path, _unfinished(partial), journal)
+            return OmeZarrOutput(path, group, journal)
         if resume and not overwrite:
             raise InputError(
                 f"{path.name} cannot be resumed, because the input, the model or the settings "
@@ -300,7 +301,7 @@ def create_output(
         sweep(partial)
         partial_of(path, journal=True).unlink(missing_ok=True)
         if partial.exists():
-            _delete_store(partial)
+            delete_store(partial)
         aside = aside_of(partial)
         group = zarr.create_group(store=aside, zarr_format=3)
         _create_array(group, "0", _triple(shape), header)
@@ -364,26 +365,11 @@ def _create_array(
     )
 
 
-def _refuse_existing(path: Path, *, overwrite: bool) -> None:
-    if not path.exists():
-        return
-    if not overwrite:
-        raise InputError(
-            f"{path} exists already; choose another name or replace it with --overwrite."
-        )
-    if not _is_store(path):
-        raise InputError(f"{path} is not an OME-Zarr store, so --overwrite leaves it alone.")
-
-
-def _is_store(path: Path) -> bool:
-    return path.is_dir() and any(
-        (path / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray")
-    )
-
-
 def _unfinished(partial: Path) -> zarr.Group:
     try:
-        return zarr.open_group(store=partial, mode="r+", use_consolidated=False)
+        group = zarr.open_group(store=partial, mode="r+", use_consolidated=False)
+        _array(group, "0")
+        return group
     except READ_ERRORS as error:
         raise InputError(
             f"The metadata of {partial} are damaged; start again with --overwrite."
@@ -402,29 +388,3 @@ def _damage_in_words(folder: Path) -> Iterator[None]:
             f"A finished shard of {folder.name} is damaged ({' '.join(str(error).split())}); "
             f"delete it by verify {folder.name} --mend, and go on with --resume."
         ) from error
-
-
-def _delete_store(path: Path) -> None:
-    """Remove what an interrupted run left, and nothing that is not a store.
-
-    It loses its name in one step, so that nobody finds half of it under that name.
-    """
-    if not _is_store(path) and not (path.is_dir() and not any(path.iterdir())):
-        raise InputError(f"{path} is in the way and is not a store of ours; move it elsewhere.")
-    aside = aside_of(path)
-    path.rename(aside)
-    shutil.rmtree(aside)
-
-
-def _move_into_place(partial: Path, final: Path) -> None:
-    """Rename; an older store is set aside first, so that one of both always stands."""
-    aside = final.with_name(f"{final.name}.replaced")
-    sweep(aside)
-    if final.exists():
-        if aside.exists():
-            _delete_store(aside)
-        final.rename(aside)
-    partial.rename(final)
-    sync_folder(final.parent)
-    if aside.exists():
-        _delete_store(aside)
