@@ -19,10 +19,12 @@ import psutil
 from _common import print_table
 
 import napari_d2r as d2r
+from napari_d2r.jobs import SuperResolveJob
 from napari_d2r.volumes import Volume, VoxelSize, crop
 
-REGION = (32, 384, 384)
+REGION = (16, 256, 256)
 LOOK_S = 0.5
+JOB = SuperResolveJob(engine="torch", shard=128)
 
 
 class Computed:
@@ -60,7 +62,8 @@ def main(picture: Path, minutes: float) -> None:
             ]
             box = [slice(a, a + size) for a, size in zip(starts, REGION, strict=True)]
             region = crop(whole, (box[0], box[1], box[2]))
-            done = d2r.super_resolve(region, Path(folder) / "out.ome.zarr", overwrite=True)
+            output = Path(folder) / "out.ome.zarr"
+            done = d2r.super_resolve(region, output, job=JOB, overwrite=True)
             num_voxels += done.num_written
             marks.append(time.perf_counter() - began)
             print(f"region {len(marks)} at {starts}: {seen[-1][1]:.2f} GB", file=sys.stderr)

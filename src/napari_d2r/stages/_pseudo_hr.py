@@ -22,6 +22,8 @@ from napari_d2r.volumes import AxialGrid, IntensityRange, Volume, VoxelSize
 
 BEAT_S = 0.4  # a little more than two signs of life a second
 _GAPS_AT_ONCE = 16
+# What the mark beside a file may raise after a crash.
+_TORN = (ValueError, EOFError, LookupError, TypeError, ArithmeticError, RecursionError)
 
 
 class SlabFile:
@@ -80,8 +82,8 @@ class SlabFile:
             facts = json.loads(self._mark.read_text("utf-8"))
             expected, done, seconds = tuple(facts["shape"]), int(facts["done"]), facts["seconds"]
             seconds, shape = float(seconds), np.load(self.path, mmap_mode="r").shape
-        except (OSError, ValueError, EOFError, LookupError, TypeError, ArithmeticError):
-            return False  # not begun, or torn
+        except (*_TORN, OSError):  # or not begun
+            return False
         if expected != self.shape or shape != self.shape or not 0 <= done <= shape[0]:
             return False
         self.num_done, self.seconds = done, seconds
