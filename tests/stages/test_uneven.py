@@ -174,6 +174,4 @@ def test_a_network_for_even_gaps_alone_refuses_a_table(uneven, tiny_model, tmp_p
 
 def test_wide_gaps_are_told(uneven, job, tmp_path):
     this = plan(uneven, tmp_path / "out.zarr", job, z_positions=(*Z[:-1], 400.0))
-    assert any(
-        "up to 13 pixels wide, but the model has practised 4 to" in one for one in this.warnings
-    )
+    assert any("up to 13 pixels wide, but the model has practised" in one for one in this.warnings)
