@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
 from napari_d2r.errors import InputError
 from napari_d2r.jobs import Device
-from napari_d2r.volumes import Degradation, DegradationKind, Volume, VoxelSize
+from napari_d2r.volumes import Degradation, DegradationKind, Volume, VoxelSize, crop
 
+Box = tuple[slice, slice, slice]
 AddParser = Callable[..., argparse.ArgumentParser]
 
 FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
@@ -30,6 +32,16 @@ def add_reading(parser: argparse.ArgumentParser, *, all_channels: bool = False) 
         help="of a volume with channels" + (", or all" if all_channels else ""),
     )
     parser.add_argument("--time", type=int, metavar="N", help="of a volume with time points")
+
+
+def add_roi(parser: argparse.ArgumentParser) -> None:
+    """Which part of a stack is looked at."""
+    parser.add_argument(
+        "--roi",
+        type=_roi,
+        metavar="Z,Y,X",
+        help="a part of the stack, START:STOP in voxels along each axis, such as :,128:640,0:512",
+    )
 
 
 def add_running(parser: argparse.ArgumentParser) -> None:
@@ -95,12 +107,14 @@ def open_stack(path: str, arguments: argparse.Namespace) -> Volume:
     """Open a volume as the reading options say."""
     from napari_d2r.io import open_volume
 
-    return open_volume(
+    volume = open_volume(
         path,
         voxel_size=arguments.voxel_size,
         channel=arguments.channel,
         time=arguments.time,
     )
+    roi: Box | None = getattr(arguments, "roi", None)
+    return volume if roi is None else crop(volume, roi)
 
 
 def text_of(path: Path) -> str:
@@ -158,3 +172,18 @@ def voxel_size(text: str) -> VoxelSize:
         return VoxelSize.parse(text)
     except InputError as error:  # of a ValueError argparse would hide the sentence
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+_PART = re.compile(r"(\d*):(\d*)")
+
+
+def _roi(text: str) -> Box:
+    found = [_PART.fullmatch(part.strip()) for part in text.split(",")]
+    if len(found) != 3 or None in found:
+        raise argparse.ArgumentTypeError(
+            f"must be three parts START:STOP for z, y and x, not {text!r}"
+        )
+    z, y, x = (
+        slice(*(int(end) if end else None for end in part.groups())) for part in found if part
+    )
+    return z, y, x

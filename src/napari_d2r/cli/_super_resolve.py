@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from napari_d2r.cli._options import (
     STACK_HELP,
     AddParser,
+    Box,
     add_reading,
+    add_roi,
     add_running,
     given,
     only,
@@ -20,6 +22,9 @@ from napari_d2r.cli._progress import Reporter
 from napari_d2r.cli._results import drain, write_json
 from napari_d2r.jobs import CancelToken, Engine, Outcome, SamplerSettings, SuperResolveJob
 from napari_d2r.volumes import DegradationKind, Interpolation
+
+if TYPE_CHECKING:
+    from napari_d2r.stages.super_resolve import SuperResolvePlan
 
 _BASELINES = get_args(Interpolation)
 
@@ -106,12 +111,28 @@ def add_super_resolve(add: AddParser) -> None:
         "--max-memory", type=positive, dest="max_memory_gb", metavar="GB", help="most to use"
     )
     add_reading(parser, all_channels=True)
+    add_roi(parser)
     add_running(parser)
     parser.set_defaults(run=run_super_resolve_command, if_memory_ends="pass a smaller --shard")
 
 
 def _choices(field: str) -> tuple[str, ...]:
     return get_args(SamplerSettings.model_fields[field].annotation)
+
+
+def _place_of(roi: Box | None, plan: SuperResolvePlan) -> dict[str, Any]:
+    """Where the result of a part of the stack stands, for the file and its provenance."""
+    from napari_d2r.stages.super_resolve import provenance_of
+
+    if roi is None:
+        return {}
+    starts = [part.start or 0 for part in roi]
+    region = tuple((k, k + n) for k, n in zip(starts, plan.volume.shape, strict=True))
+    origin = tuple(k * edge for k, edge in zip(starts, tuple(plan.volume.voxel_size), strict=True))
+    return {
+        "origin": origin,
+        "provenance": provenance_of(plan).model_copy(update={"region": region}),
+    }
 
 
 def run_super_resolve_command(
@@ -139,7 +160,8 @@ def run_super_resolve_command(
     if arguments.z_positions is not None:
         from napari_d2r.io import read_z_table
 
-        fields["z_positions"] = read_z_table(arguments.z_positions)
+        places = read_z_table(arguments.z_positions)
+        fields["z_positions"] = places if arguments.roi is None else places[arguments.roi[0]]
     cluster = {
         "workers": arguments.workers,
         "scheduler": arguments.scheduler,
@@ -169,7 +191,8 @@ def run_super_resolve_command(
         reporter.print((*plan.lines(), *(f"note: {warning}" for warning in plan.warnings)))
         write_json(arguments.json, report)
         return Outcome.COMPLETED
-    outcome, done = drain(run_super_resolve(plan, **keep, cancel=cancel), reporter)
+    part = _place_of(arguments.roi, plan)
+    outcome, done = drain(run_super_resolve(plan, **keep, **part, cancel=cancel), reporter)
     if outcome is Outcome.COMPLETED:
         rate = done.num_written / done.seconds / 1e6
         reporter.print(

@@ -11,6 +11,7 @@ from napari_d2r.cli._options import (
     AddParser,
     add_degradation,
     add_reading,
+    add_roi,
     add_running,
     degradation_of,
     given,
@@ -49,6 +50,7 @@ def add_train(add: AddParser) -> None:
     parser.add_argument("--factor", type=float, help="axial factor R; default: isotropic voxels")
     add_degradation(parser)
     add_reading(parser, all_channels=True)
+    add_roi(parser)
     add_running(parser)
     parser.set_defaults(
         run=run_train_command,

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from napari_d2r.errors import InputError
 from napari_d2r.jobs import ClusterSettings, SuperResolveJob
 from napari_d2r.volumes import VoxelSize
 from napari_d2r.widgets._layers import Box
@@ -38,18 +37,12 @@ def explained(text: str, path: str, layer: Any) -> str:
 
 
 def super_resolve_command(wish: Wish) -> str:
-    """What the form would do, as a command.
-
-    Raises
-    ------
-    InputError
-        Where a region is chosen, which the command line cannot say.
-    """
-    if wish.box is not None:
-        raise InputError("The command line works on whole stacks; copy a region as Python.")
+    """What the form would do, as a command."""
     path, job = stack_path(wish.layer), wish.job
     words = ["napari-d2r", "super-resolve", path, _output(wish)]
     words += ["--voxel-size", ",".join(f"{edge:g}" for edge in wish.voxel_size)]
+    if wish.box is not None:
+        words += ["--roi", ",".join(f"{part.start}:{part.stop}" for part in wish.box)]
     if job.method != "model":
         words += ["--model", job.method]
     elif job.model is not None:
