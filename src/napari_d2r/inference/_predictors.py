@@ -70,12 +70,11 @@ class GapRequest:
     origin: tuple[int, int, int] = (0, 0, 0)
     widths: Widths | None = None
 
-    def log2_gaps(self, num_slices: int) -> Tensor:
+    def log2_gaps(self, num_slices: int, device: torch.device) -> Tensor:
         """Of each gap of a slab of so many slices: (J - 1,)."""
-        widths = self.widths
-        if widths is None:
-            return torch.full((num_slices - 1,), self.log2_gap)
-        return torch.tensor([log2_of(width) for width in widths])
+        if self.widths is None:  # made there: nothing crosses over
+            return torch.full((num_slices - 1,), self.log2_gap, device=device)
+        return to_device(torch.tensor([log2_of(width) for width in self.widths]), device)
 
 
 class AxialPredictor(Protocol):
@@ -134,7 +133,7 @@ class SequencePredictor:
         """
         device = slab.device  # where indices are made too: nothing waits for the processor
         all_depths = to_device(request.depths.to(slab.dtype), device)
-        log2_gaps = to_device(request.log2_gaps(len(slab)), device)
+        log2_gaps = request.log2_gaps(len(slab), device)
 
         def fill(offsets: Tensor) -> Tensor:
             stop_if_asked(cancel)
@@ -210,7 +209,7 @@ class LateralPredictor:
         depths = self._depths_of_all_gaps(request, slices)
         log2_gap = torch.full((), request.log2_gap, dtype=slices.dtype, device=slices.device)
         if request.widths is not None:
-            log2_gap = to_device(request.log2_gaps(slices.shape[1]).to(slices.dtype), slices.device)
+            log2_gap = request.log2_gaps(slices.shape[1], slices.device).to(slices.dtype)
         at_once = max(1, pixels_at_once(slices.device) // slices[0].numel())
         if slices.device.type == "cpu":  # a part for every core
             at_once = min(at_once, -(-len(slices) // torch.get_num_threads()))
