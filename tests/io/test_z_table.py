@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from napari_d2r.errors import InputError
@@ -58,4 +59,15 @@ def test_files_that_are_no_text_are_refused(tmp_path):
     with (tmp_path / "z.csv").open("wb") as file:
         file.truncate(2**25)
     with pytest.raises(InputError, match="too large"):
+        read_z_table(tmp_path / "z.csv")
+
+
+def test_a_header_as_numpy_writes_it_is_read(tmp_path):
+    np.savetxt(tmp_path / "z.txt", [0, 0.04, 0.1], header="z_um")
+    assert read_z_table(tmp_path / "z.txt") == pytest.approx((0, 40, 100))
+
+
+def test_a_slice_without_a_number_is_refused(tmp_path):
+    (tmp_path / "z.csv").write_text("slice,z\nnan,5\n1,10\n", "utf-8")
+    with pytest.raises(InputError, match="'nan', which is no number"):
         read_z_table(tmp_path / "z.csv")

@@ -205,6 +205,9 @@ def test_what_cannot_be_exported_is_said(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="a whole number from 2 to 16"):
             export_bioimageio(folder, target, factor=factor)
     card = load_model(folder).card
+    save_card(folder, card.model_copy(update={"gap_range": (3, 6)}))
+    with pytest.raises(InputError, match="practised gaps of 3 to 6 lateral voxels"):
+        export_bioimageio(folder, target, factor=8)
     save_card(folder, card.model_copy(update={"licence": "ask Ada"}))
     with pytest.raises(InputError, match=r"pass one, such as --licence CC-BY-4\.0"):
         export_bioimageio(folder, target)

@@ -135,7 +135,7 @@ def _export(arguments: argparse.Namespace, reporter: Reporter) -> None:
             authors=arguments.author or (),
             licence=arguments.licence,
         )
-    elif arguments.factor or arguments.author or arguments.licence:
+    elif (arguments.factor, arguments.author, arguments.licence) != (None, None, None):
         raise InputError("--factor, --author and --licence go with --to bioimageio.")
     else:
         digest = export_model(folder, arguments.file)

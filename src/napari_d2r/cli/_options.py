@@ -107,13 +107,16 @@ def open_stack(path: str, arguments: argparse.Namespace) -> Volume:
     """Open a volume as the reading options say."""
     from napari_d2r.io import open_volume
 
-    volume = open_volume(
+    return open_volume(
         path,
         voxel_size=arguments.voxel_size,
         channel=arguments.channel,
         time=arguments.time,
     )
-    roi: Box | None = getattr(arguments, "roi", None)
+
+
+def part_of(volume: Volume, roi: Box | None) -> Volume:
+    """What ``--roi`` leaves of a volume."""
     return volume if roi is None else crop(volume, roi)
 
 

@@ -16,14 +16,18 @@ from napari_d2r.cli._options import (
     given,
     only,
     open_stack,
+    part_of,
     positive,
 )
 from napari_d2r.cli._progress import Reporter
 from napari_d2r.cli._results import drain, write_json
 from napari_d2r.jobs import CancelToken, Engine, Outcome, SamplerSettings, SuperResolveJob
-from napari_d2r.volumes import DegradationKind, Interpolation
+from napari_d2r.volumes import DegradationKind, Interpolation, axial_positions
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from napari_d2r.stages.super_resolve import SuperResolvePlan
 
 _BASELINES = get_args(Interpolation)
@@ -120,17 +124,22 @@ def _choices(field: str) -> tuple[str, ...]:
     return get_args(SamplerSettings.model_fields[field].annotation)
 
 
-def _place_of(roi: Box | None, plan: SuperResolvePlan) -> dict[str, Any]:
-    """Where the result of a part of the stack stands, for the file and its provenance."""
+def _place_of(
+    roi: Box | None, plan: SuperResolvePlan, places: NDArray[np.float64] | None
+) -> dict[str, Any]:
+    """Where the result of a part stands in the stack, for the file and its provenance.
+
+    ``places`` along Z, in nm, are those of a table.
+    """
     from napari_d2r.stages.super_resolve import provenance_of
 
     if roi is None:
         return {}
     starts = [part.start or 0 for part in roi]
     region = tuple((k, k + n) for k, n in zip(starts, plan.volume.shape, strict=True))
-    origin = tuple(k * edge for k, edge in zip(starts, tuple(plan.volume.voxel_size), strict=True))
+    z, y, x = (k * edge for k, edge in zip(starts, tuple(plan.volume.voxel_size), strict=True))
     return {
-        "origin": origin,
+        "origin": (z if places is None else float(places[starts[0]]), y, x),
         "provenance": provenance_of(plan).model_copy(update={"region": region}),
     }
 
@@ -157,11 +166,14 @@ def run_super_resolve_command(
         fields["method"] = arguments.model
     else:
         fields["model"] = arguments.model
+    whole, places = open_stack(arguments.stack, arguments), None
+    stack = part_of(whole, arguments.roi)
     if arguments.z_positions is not None:
         from napari_d2r.io import read_z_table
 
-        places = read_z_table(arguments.z_positions)
-        fields["z_positions"] = places if arguments.roi is None else places[arguments.roi[0]]
+        table = read_z_table(arguments.z_positions)
+        places = axial_positions(table, whole.shape[0])
+        fields["z_positions"] = table if arguments.roi is None else table[arguments.roi[0]]
     cluster = {
         "workers": arguments.workers,
         "scheduler": arguments.scheduler,
@@ -173,7 +185,6 @@ def run_super_resolve_command(
     job = SuperResolveJob.checked(fields, "super-resolve")
     job = with_sampler(job, only(arguments, "solver", "steps", "samples", "direction"))
     keep = {"resume": arguments.resume, "overwrite": arguments.overwrite}
-    stack = open_stack(arguments.stack, arguments)
     plan = resolve_super_resolve(job, stack, arguments.output, **keep)
     report: dict[str, Any] = {
         "output": str(plan.output),
@@ -191,7 +202,7 @@ def run_super_resolve_command(
         reporter.print((*plan.lines(), *(f"note: {warning}" for warning in plan.warnings)))
         write_json(arguments.json, report)
         return Outcome.COMPLETED
-    part = _place_of(arguments.roi, plan)
+    part = _place_of(arguments.roi, plan, places)
     outcome, done = drain(run_super_resolve(plan, **keep, **part, cancel=cancel), reporter)
     if outcome is Outcome.COMPLETED:
         rate = done.num_written / done.seconds / 1e6

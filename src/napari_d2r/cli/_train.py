@@ -16,6 +16,7 @@ from napari_d2r.cli._options import (
     degradation_of,
     given,
     open_stack,
+    part_of,
     text_of,
 )
 from napari_d2r.cli._progress import Reporter
@@ -81,7 +82,8 @@ def run_train_command(
         | given(arguments, "factor", "start_from", "reference")
     )
     keep = {"resume": arguments.resume, "overwrite": arguments.overwrite}
-    plan = resolve_train(job, open_stack(arguments.stack, arguments), arguments.folder, **keep)
+    stack = part_of(open_stack(arguments.stack, arguments), arguments.roi)
+    plan = resolve_train(job, stack, arguments.folder, **keep)
     report: dict[str, Any] = {
         "folder": str(plan.folder),
         "shape": [part.stop - part.start for part in plan.box],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -20,8 +21,8 @@ def read_z_table(path: Path) -> tuple[float, ...]:
 
     One row for each slice, of one number; or of columns under a header, of which ``z``, ``z_nm``,
     ``z_um`` or ``z [um]`` is read, and rows are sorted by a column ``slice`` if there is one.
-    Commas, semicolons, tabs and blanks separate; what follows a ``#`` is passed over. Without a
-    unit, numbers are nanometres.
+    Commas, semicolons, tabs and blanks separate; what follows a ``#`` is passed over, but for a
+    header in the first line, as numpy writes it. Without a unit, numbers are nanometres.
 
     Raises
     ------
@@ -36,7 +37,10 @@ def read_z_table(path: Path) -> tuple[float, ...]:
         raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path.name} is not a text file; save the table as CSV.") from error
-    lines = [line for line in (raw.split("#")[0].strip() for raw in text.splitlines()) if line]
+    rows = text.splitlines()
+    if rows and _HEADER.fullmatch(rows[0].lstrip("# \t").lower()):
+        rows[0] = rows[0].lstrip("# \t")
+    lines = [line for line in (row.split("#")[0].strip() for row in rows) if line]
     if not lines:
         raise InputError(f"{path.name} is empty; it should hold a position along Z per slice.")
     if lines[0][0] in "+-.0123456789":
@@ -92,6 +96,7 @@ def _cell(text: str, row: int, path: Path) -> float:
 
 def _number(text: str) -> float | None:
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
         return None
+    return value if math.isfinite(value) else None

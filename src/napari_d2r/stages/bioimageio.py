@@ -95,7 +95,7 @@ def export_bioimageio(
     factor
         How many times finer along z; None takes the gap of the model, rounded.
     authors
-        Names; may be left out where the card tells who trained the model.
+        Names; may be left out for a model that ships or was converted.
     licence
         Of the weights, by its SPDX name; None takes that of the card.
 
@@ -119,6 +119,12 @@ def export_bioimageio(
     factor = round(card.gap) if factor is None else factor
     if not 2 <= factor <= MAX_FACTOR:
         raise InputError(f"The factor must be a whole number from 2 to {MAX_FACTOR:g}.")
+    low, high = card.gap_range
+    if not low - 0.5 <= factor <= high + 0.5:
+        raise InputError(
+            f"This model has practised gaps of {low:g} to {high:g} lateral voxels; choose a factor "
+            "among them."
+        )
     module = PORTABLE[contract](model.network, factor)
     stride = int(model.network.lateral_stride)  # type: ignore[arg-type]
     halo = -(-card.halo.lateral // stride) * stride  # tiles begin where the network's pooling does

@@ -12,6 +12,8 @@ from napari_d2r.volumes._axial import AxialGrid
 
 __all__ = ["axial_positions", "uneven_grid"]
 
+_LEAST = 1e-6  # of the mean distance: closer slices are one slice
+
 
 def axial_positions(table: Sequence[float], num_slices: int) -> NDArray[np.float64]:
     """How far each slice stands from the first, (Z,) in the unit of the table, rising.
@@ -32,8 +34,8 @@ def axial_positions(table: Sequence[float], num_slices: int) -> NDArray[np.float
     if not np.isfinite(z).all():
         raise InputError("The table of positions along Z holds values that are not finite numbers.")
     steps = np.diff(z) * (1 if z[-1] >= z[0] else -1)
-    if (steps <= 0).any():
-        k = int(np.argmax(steps <= 0))
+    if (steps <= _LEAST * np.abs(steps).mean()).any():
+        k = int(np.argmin(steps))
         raise InputError(
             f"In the table slice {k} stands at {z[k]:g} and slice {k + 1} at {z[k + 1]:g}; "
             "positions must rise, or fall, from every slice to the next."
