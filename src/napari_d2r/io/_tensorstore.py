@@ -27,7 +27,7 @@ _INFO, _ATTRIBUTES = "info", "attributes.json"
 _MAX_METADATA_BYTES = 2**20
 _MAX_LEVELS = 64
 
-_Length = Annotated[int, Field(ge=1)]
+_Length = Annotated[int, Field(ge=1, lt=2**63)]
 _Nanometres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Triple = tuple[_Length, _Length, _Length]
 
