@@ -109,6 +109,7 @@ def test_a_damaged_shard_is_not_delivered(
     assert files_of(tmp_path) == whole
 
 
+@pytest.mark.parametrize("anew", [["--overwrite"], ["--overwrite", "--resume"]])
 @pytest.mark.parametrize("where", ["", "0"])
 def test_damaged_metadata_are_said(
     command: list[str],
@@ -116,12 +117,13 @@ def test_damaged_metadata_are_said(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     where: str,
+    anew: list[str],
 ) -> None:
     stop_at_third_shard(command, OSError(errno.EIO, "Input/output error"))
     (tmp_path / "out.ome.zarr.partial" / where / "zarr.json").write_bytes(b"{")
     assert main([*command, "--resume"]) == 2
     assert "are damaged; start again with --overwrite" in capsys.readouterr().err
-    assert main([*command, "--overwrite"]) == 0
+    assert main([*command, *anew]) == 0
     assert files_of(tmp_path) == whole
 
 

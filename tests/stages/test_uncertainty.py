@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +22,22 @@ from napari_d2r.jobs import (
     SuperResolveJob,
     Warned,
 )
-from napari_d2r.stages.super_resolve import beside, resolve_super_resolve, run_super_resolve
+from napari_d2r.stages.super_resolve import (
+    SuperResolvePlan,
+    beside,
+    resolve_super_resolve,
+    run_super_resolve,
+)
 from napari_d2r.volumes import Volume
 
 pytestmark = pytest.mark.usefixtures("known_rate")
 BUNDLED = SuperResolveJob(device="cpu", engine="torch", uncertainty=True)
 LINEAR_ALONE = SuperResolveJob(method="linear", device="cpu")
 LINEAR = LINEAR_ALONE.model_copy(update={"uncertainty": True})
+
+
+def resolve(stack: Volume, output: Path, **keep: bool) -> SuperResolvePlan:
+    return resolve_super_resolve(LINEAR, stack, output, **keep)
 
 
 def test_most_errors_lie_within(phantom: tuple[Volume, Volume], tmp_path: Path) -> None:
@@ -105,6 +115,47 @@ def test_a_run_that_stops_in_the_uncertainty_goes_on_there(wide: Volume, tmp_pat
     assert not any(isinstance(event, BlockWritten) for event in told)
     assert min(e.done for e in told if isinstance(e, Progress) and e.unit == "parts") >= 2
     for found, expected in ((output, whole.path), (beside(output), whole.uncertainty)):
+        np.testing.assert_array_equal(open_volume(found).read(), open_volume(expected).read())
+
+
+@pytest.mark.parametrize("suffix", [".ome.zarr", ".tif"])
+def test_only_its_own_is_kept_when_a_run_goes_on(
+    stack: Volume, tmp_path: Path, suffix: str
+) -> None:
+    """A run was killed after the half-widths, and before the result got its name."""
+    output = tmp_path / f"out{suffix}"
+    first = super_resolve(stack, output, job=LINEAR)
+    assert first.uncertainty is not None
+    widths = open_volume(first.uncertainty).read()
+    shutil.rmtree(output) if output.is_dir() else output.unlink()
+
+    darker = Volume(stack.read() // 2, stack.voxel_size, stack.name)
+    with pytest.raises(InputError, match=r"out\.uncertainty\S+ exists and belongs to another"):
+        super_resolve(darker, output, job=LINEAR, resume=True)
+    assert [*tmp_path.iterdir()] == [first.uncertainty]
+    told = list(run_super_resolve(resolve(stack, output, resume=True), resume=True))
+    assert not any(isinstance(event, Progress) and event.unit == "parts" for event in told)
+    np.testing.assert_array_equal(open_volume(first.uncertainty).read(), widths)
+    super_resolve(darker, output, job=LINEAR, resume=True, overwrite=True)
+    assert not np.array_equal(open_volume(first.uncertainty).read(), widths)
+
+
+def test_half_widths_of_an_input_that_changed_are_not_delivered(
+    stack: Volume, tmp_path: Path
+) -> None:
+    values = np.array(stack.read())
+    before, output = values.copy(), tmp_path / "out.ome.zarr"
+    changing = Volume(values, stack.voxel_size, "changing")
+    with pytest.raises(InputError, match="changing was changed during the run"):
+        for event in run_super_resolve(resolve(changing, output)):
+            if isinstance(event, StageStarted) and event.title == "uncertainty":
+                values //= 2
+    assert not output.exists()
+    assert not beside(output).exists()
+    values[:] = before
+    done = super_resolve(changing, output, job=LINEAR, resume=True)
+    whole = super_resolve(stack, tmp_path / "whole.ome.zarr", job=LINEAR)
+    for found, expected in ((done.path, whole.path), (done.uncertainty, whole.uncertainty)):
         np.testing.assert_array_equal(open_volume(found).read(), open_volume(expected).read())
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from napari_d2r.errors import InputError
 from napari_d2r.io._disk import sync_folder
 
 __all__ = ["Journal", "JournalHeader"]
@@ -60,6 +61,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._num_whole = 0
+        self._first_line = b""
         self.header: JournalHeader | None = None
         self.sizes: dict[int, int] = {}
         """Finished shards, by index, and the length of their file in bytes (0: no file)."""
@@ -70,7 +72,8 @@ class Journal:
         journal = cls(path)
         journal.header = header
         path.write_bytes(b"")
-        journal._append(json.dumps(asdict(header)))
+        journal._first_line = json.dumps(asdict(header)).encode() + b"\n"
+        journal._append(journal._first_line)
         journal._num_whole = path.stat().st_size
         sync_folder(path.parent)
         return journal
@@ -92,17 +95,38 @@ class Journal:
         return journal
 
     def mend(self) -> None:
-        """Cut off what was not whole when it was opened, and what was added since."""
+        """Cut off what was not whole when opened, and what was added since; as `require_ours`."""
+        self.require_ours()
         os.truncate(self._path, self._num_whole)
 
     def add(self, index: int, num_bytes: int) -> None:
-        """Record that a shard is finished and on disk."""
-        self._append(json.dumps({"shard": index, "bytes": num_bytes}))
+        """Record that a shard is finished and on disk; as `require_ours`."""
+        self.require_ours()
+        self._append(json.dumps({"shard": index, "bytes": num_bytes}).encode() + b"\n")
         self.sizes[index] = num_bytes
 
-    def _append(self, line: str) -> None:
+    def require_ours(self) -> None:
+        """Stop before touching the store of another run, on another machine say, that began anew.
+
+        Raises
+        ------
+        InputError
+            If the file is gone, or begins with another header.
+        """
+        try:
+            with self._path.open("rb") as file:
+                first_line = file.readline()
+        except FileNotFoundError:
+            first_line = b""
+        if first_line != self._first_line:
+            raise InputError(
+                f"{self._path.name} was begun anew or ended by another program, so this run "
+                "stops; let only one run fill an output."
+            )
+
+    def _append(self, line: bytes) -> None:
         with self._path.open("ab") as file:
-            file.write(line.encode() + b"\n")
+            file.write(line)
             file.flush()
             os.fsync(file.fileno())
 
@@ -111,6 +135,7 @@ class Journal:
         try:
             if self.header is None:
                 self.header = _HEADER.validate_json(line)
+                self._first_line = line
             else:
                 entry = json.loads(line)
                 self.sizes[int(entry["shard"])] = int(entry["bytes"])

@@ -17,7 +17,7 @@ from napari_d2r.io._disk import disk_errors, sync_file, sync_folder, sync_tree
 from napari_d2r.io._journal import Journal, JournalHeader
 from napari_d2r.io._lazy import READ_ERRORS
 from napari_d2r.io._ome_metadata import AXES, image_metadata
-from napari_d2r.io._owner import leave, refuse_if_filled_elsewhere, take
+from napari_d2r.io._owner import leave, refuse_if_filled_elsewhere, taken
 from napari_d2r.io._provenance import PROVENANCE
 from napari_d2r.io._pyramid import Level, fill_levels, pyramid_levels
 from napari_d2r.io._shards import NUM_FILES, Shard, ShardStore, aside_of, sweep
@@ -99,12 +99,15 @@ class OmeZarrOutput:
         ------
         DiskFullError
             If the disk or the quota is full; the shard is then not listed as done.
+        InputError
+            If another program, on another machine say, has begun this output anew.
         """
         self.note(shard, self.put(shard, values))
 
     def put(self, shard: Shard, values: NDArray[Any]) -> int:
         """As `write`, but not listed yet; returns the length of its file in bytes."""
         with disk_errors(self.path, _KEPT):
+            self._journal.require_ours()
             return self._store.put(shard, values)
 
     def note(self, shard: Shard, num_bytes: int) -> None:
@@ -115,10 +118,10 @@ class OmeZarrOutput:
 
     def distrust(self) -> None:
         """Forget, and delete, what was written since this output was created or resumed."""
+        self._journal.mend()
         for shard in self.shards():
             if shard.index in self._noted:
                 self._store.file(shard).unlink(missing_ok=True)
-        self._journal.mend()
 
     def slices(self) -> Iterator[NDArray[Any]]:
         """XY slices of a level 0 without channels, in slabs of one chunk or at most 512 MiB.
@@ -177,10 +180,10 @@ class OmeZarrOutput:
         DamagedError
             If a shard does not hold any more what was written.
         """
+        self._journal.require_ours()
         missing = len(self.shards()) - len(self.done)
         if missing:
             raise ValueError(f"{missing} shards of {self.path.name} are not written yet.")
-        voxel_size = VoxelSize(*self._header.voxel_size)
         levels = pyramid_levels(_triple(self._header.shape))
         with disk_errors(self.path, _KEPT):
             arrays = [self._array] + [
@@ -191,13 +194,7 @@ class OmeZarrOutput:
                 yield from fill_levels(levels, arrays)
             for array in arrays:  # what a later look at the store holds against its files
                 array.attrs[NUM_FILES] = _num_files(self._folder / array.basename)
-            self._group.attrs["ome"] = image_metadata(
-                self.path.name,
-                levels,
-                voxel_size,
-                self._header.origin,
-                has_channels=self._header.num_channels is not None,
-            )
+            self._group.attrs["ome"] = _ome(self.path, levels, self._header)
             self._group.attrs[PROVENANCE] = cast("dict[str, Any]", dict(attributes))
             sweep(self._folder)
             for number in range(1, len(levels)):
@@ -280,12 +277,17 @@ def create_output(
     partial = partial_of(path)
     if journal.header is not None and partial.is_dir():
         if resume and journal.header == header:
-            group = _unfinished(partial)
-            take(path)
-            journal.mend()
-            sweep(partial)
-            return OmeZarrOutput(path, group, journal)
-        if resume and not overwrite:
+            try:
+                group = _unfinished(partial)
+            except InputError:
+                if not overwrite:
+                    raise
+            else:
+                with taken(path):
+                    journal.mend()
+                    sweep(partial)
+                    return OmeZarrOutput(path, group, journal)
+        elif resume and not overwrite:
             raise InputError(
                 f"{path.name} cannot be resumed, because the input, the model or the settings "
                 "changed; repeat them as they were, or start again with --overwrite."
@@ -297,26 +299,8 @@ def create_output(
             )
     with disk_errors(path, "nothing is lost; free some space and try again."):
         partial.parent.mkdir(parents=True, exist_ok=True)
-        take(path)
-        sweep(partial)
-        partial_of(path, journal=True).unlink(missing_ok=True)
-        if partial.exists():
-            delete_store(partial)
-        aside = aside_of(partial)
-        group = zarr.create_group(store=aside, zarr_format=3)
-        _create_array(group, "0", _triple(shape), header)
-        level = Level(_triple(shape), (1, 1, 1))
-        group.attrs["ome"] = image_metadata(
-            path.name,
-            [level],
-            voxel_size,
-            header.origin,
-            has_channels=num_channels is not None,
-        )
-        sync_tree(aside)
-        aside.rename(partial)  # whole, or not at all
-        journal = Journal.create(partial_of(path, journal=True), header)
-        return OmeZarrOutput(path, _unfinished(partial), journal)
+        with taken(path):
+            return _begun(path, header)
 
 
 def interrupted_shard(path: str | Path) -> Triple | None:
@@ -329,6 +313,28 @@ def interrupted_shard(path: str | Path) -> Triple | None:
 def partial_of(path: Path, *, journal: bool = False) -> Path:
     """The store that is being filled for ``path``, or the journal beside it."""
     return path.with_name(f"{path.name}.partial{'.jsonl' if journal else ''}")
+
+
+def _begun(path: Path, header: JournalHeader) -> OmeZarrOutput:
+    """An empty store, in place of what an interrupted run left."""
+    partial, shape = partial_of(path), _triple(header.shape)
+    sweep(partial)
+    partial_of(path, journal=True).unlink(missing_ok=True)
+    if partial.exists():
+        delete_store(partial)
+    aside = aside_of(partial)
+    group = zarr.create_group(store=aside, zarr_format=3)
+    _create_array(group, "0", shape, header)
+    group.attrs["ome"] = _ome(path, [Level(shape, (1, 1, 1))], header)
+    sync_tree(aside)
+    aside.rename(partial)  # whole, or not at all
+    journal = Journal.create(partial_of(path, journal=True), header)
+    return OmeZarrOutput(path, _unfinished(partial), journal)
+
+
+def _ome(path: Path, levels: list[Level], header: JournalHeader) -> dict[str, Any]:
+    size, has_channels = VoxelSize(*header.voxel_size), header.num_channels is not None
+    return image_metadata(path.name, levels, size, header.origin, has_channels=has_channels)
 
 
 def _num_files(level: Path) -> int:

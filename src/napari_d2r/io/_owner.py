@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
 
@@ -19,13 +21,19 @@ __all__ = [
     "leave",
     "refuse_if_filled_elsewhere",
     "stop_showing",
-    "take",
+    "taken",
 ]
 
 
-def take(path: Path) -> None:
-    """Say that this process fills the store ``path`` from now on."""
+@contextmanager
+def taken(path: Path) -> Iterator[None]:
+    """Say that this process fills the store ``path`` from now on, or not after all if it fails."""
     _sign(_filled(path))
+    try:
+        yield
+    except BaseException:
+        leave(path)
+        raise
 
 
 def leave(path: Path) -> None:

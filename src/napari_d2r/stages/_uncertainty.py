@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from napari_d2r.checkpoints import Model, UncertaintyCard, bundled_model, load_card
-from napari_d2r.errors import InputError
+from napari_d2r.errors import D2RError, InputError
+from napari_d2r.io import open_source
 from napari_d2r.jobs import SuperResolveJob
 
-__all__ = ["beside", "uncertainty_card"]
+__all__ = ["OF_RESULT", "beside", "is_beside", "uncertainty_card"]
+
+# Where a file of half-widths says, among its provenance, which result they belong to.
+OF_RESULT = "result_identity"
 
 
 def uncertainty_card(job: SuperResolveJob, model: Model | None) -> UncertaintyCard:
@@ -47,3 +51,26 @@ def beside(output: Path) -> Path:
         if name.lower().endswith(suffix.lower()):
             return output.with_name(f"{name[: -len(suffix)]}.uncertainty{name[-len(suffix) :]}")
     raise AssertionError("an output has a suffix")
+
+
+def is_beside(output: Path, identity: str) -> bool:
+    """Whether the half-widths of the result of that identity stand beside it; False for none.
+
+    Raises
+    ------
+    InputError
+        If something else stands there.
+    """
+    file = beside(output)
+    if not file.exists():
+        return False
+    try:
+        found = open_source(file).provenance.get(OF_RESULT)
+    except D2RError:
+        found = None
+    if found != identity:
+        raise InputError(
+            f"{file.name} exists and belongs to another input, model or settings; pass "
+            "--overwrite to replace it, or another name."
+        )
+    return True

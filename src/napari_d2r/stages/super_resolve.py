@@ -38,7 +38,7 @@ from napari_d2r.stages._super_resolve_plan import (
     is_tiff,
     resolve_super_resolve,
 )
-from napari_d2r.stages._uncertainty import beside
+from napari_d2r.stages._uncertainty import OF_RESULT, beside, is_beside
 from napari_d2r.volumes import VoxelSize
 
 __all__ = [
@@ -103,17 +103,20 @@ def run_super_resolve(
     Raises
     ------
     InputError
-        When voxels cannot be used, or ``resume`` meets other input, model or settings.
+        When voxels cannot be used, ``resume`` meets other input, model or settings, the input
+        changes meanwhile, or another program begins the same output anew.
     DiskFullError
         When the disk runs out of room; finished shards are kept.
     """
-    began = time.perf_counter()
+    began, identity = time.perf_counter(), _identity(plan)
+    if plan.uncertainty is not None and not overwrite:
+        is_beside(plan.output, identity)  # what is in the way is told before the work
     create = partial(
         create_output,
         shape=plan.output_shape,
         dtype=plan.volume.dtype,
         voxel_size=plan.voxel_size,
-        identity=_identity(plan),
+        identity=identity,
         shard=plan.shard.shape,
         chunk=CHUNK,
         origin=(origin[0] + plan.grid.offset * plan.voxel_size.z, *origin[1:]),
@@ -159,7 +162,14 @@ def _run(
         _require_unchanged(plan, output)
     if outcome is Outcome.COMPLETED and plan.uncertainty is not None:
         outcome = yield from _fill_beside(
-            plan, plan.uncertainty, damaged, create, cancel, began, overwrite, facts
+            plan,
+            plan.uncertainty,
+            damaged,
+            create,
+            cancel,
+            began,
+            overwrite,
+            {**facts, OF_RESULT: output.identity},
         )
     if outcome is Outcome.COMPLETED:
         outcome = yield from _deliver(plan, output, cancel, overwrite, facts, count)
@@ -216,7 +226,7 @@ def _fill_beside(
 ) -> Generator[Event, None, Outcome]:
     """The half-widths, in a file of their own that is whole before the result is."""
     yield StageStarted("uncertainty", 2, 4)
-    if beside(plan.output).exists() and not overwrite:
+    if not overwrite and is_beside(plan.output, facts[OF_RESULT]):
         return Outcome.COMPLETED  # a run that is resumed had come so far
     try:
         widths, scale = half_width_plan(plan, card, damaged, cancel)
@@ -228,6 +238,7 @@ def _fill_beside(
         ends = _ends(widths, began)
         outcome, _ = yield from fill_shards(output, compute, cancel, ends=ends, is_shown=False)
         if outcome is Outcome.COMPLETED:
+            _require_unchanged(widths, output)
             about = {"kind": "uncertainty", "level": card.model.level, "scale": scale}
             outcome = yield from _deliver(widths, output, cancel, overwrite, {**facts, **about}, 3)
         return outcome
