@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,23 @@ def stream(
 def workers() -> list[psutil.Process]:
     """The processes that compute; what watches over them is a part of this one."""
     children = psutil.Process().children()
-    return [child for child in children if any("spawn_main" in word for word in child.cmdline())]
+    return [child for child in children if computes(child)]
+
+
+def computes(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        is_dead = process.status() == psutil.STATUS_ZOMBIE
+        return not is_dead and any("spawn_main" in word for word in process.cmdline())
+    return False
+
+
+def one_but(victims: list[psutil.Process]) -> psutil.Process:
+    """A worker that was left alone so far; one that was killed may be about to begin again."""
+    deadline = time.monotonic() + 60
+    while not (others := [worker for worker in workers() if worker not in victims]):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return others[0]
 
 
 def test_workers_that_are_killed_and_stopped_change_nothing(
@@ -86,7 +103,7 @@ def test_workers_that_are_killed_and_stopped_change_nothing(
         counts += [event.count] if isinstance(event, Workers) else []
         written += isinstance(event, BlockWritten)
         if isinstance(event, BlockWritten) and written in (2, 4):
-            victims.append(workers()[0])
+            victims.append(one_but(victims))
             victims[-1].send_signal(signal.SIGKILL if written == 2 else signal.SIGSTOP)
     assert event.outcome is Outcome.COMPLETED
     assert len(victims) == 2
@@ -168,9 +185,33 @@ def test_what_cannot_be_reached_is_said(
     plan = resolve_super_resolve(job(workers=1), in_memory, path)
     with pytest.raises(InputError, match="is in memory, where other processes cannot read it"):
         list(run_super_resolve(plan))
-    nobody = job(scheduler="tcp://127.0.0.1:9")
-    with pytest.raises(InputError, match=r"No dask scheduler answers at tcp://127\.0\.0\.1:9"):
-        list(stream(nobody, file, path, overwrite=True))
+    for protocol in ("tcp", "tls", "ucx"):
+        nobody = job(scheduler=f"{protocol}://127.0.0.1:9")
+        with pytest.raises(InputError, match=rf"No dask scheduler answers at {protocol}://127\.0"):
+            list(stream(nobody, file, path, overwrite=True))
+
+
+def test_without_sbatch_nothing_is_submitted(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match="cannot submit jobs to SLURM, because it has no sbatch"):
+        list(stream(job(kind="slurm", workers=1), file, tmp_path / "out.ome.zarr"))
+
+
+def test_a_cluster_that_cannot_be_closed_hides_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    from napari_d2r.stages import _cluster
+
+    class Unclosed:
+        def close(self) -> None:
+            raise AssertionError("Status.created")
+
+    monkeypatch.setattr(_cluster, "LocalCluster", lambda **_: Unclosed())
+    with (
+        pytest.raises(D2RError, match="the disk is full"),
+        _cluster._begun(ClusterSettings(workers=1)),
+    ):
+        raise D2RError("the disk is full")
 
 
 def test_a_site_file_becomes_a_job_script(tmp_path: Path) -> None:
@@ -190,6 +231,10 @@ def test_a_site_file_becomes_a_job_script(tmp_path: Path) -> None:
     site.write_text("quue: gpu\ncores: 1\nmemory: 1 GB\n")
     with pytest.raises(InputError, match=r"site\.yaml says: .*quue"):
         slurm_cluster(site)
+    for wrong in ("processes: 0", "memory: [1]", "interface: of-nobody"):
+        site.write_text(f"cores: 1\nmemory: 1 GB\n{wrong}\n")
+        with pytest.raises(InputError, match=r"SLURM cannot be used as .*site\.yaml says"):
+            slurm_cluster(site)
     with pytest.raises(InputError, match="missing"):
         slurm_cluster(tmp_path / "missing.yaml")
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import os
 import queue
+import shutil
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -49,6 +50,9 @@ _COUNT_S = 1  # between two looks at who is there, while no shard is finished
 # A worker of ours that is silent for so long is given up, and its shards are computed elsewhere.
 _SILENT_S = 60
 _ANSWER_S, _LOST_S = 15, 30  # until a scheduler is said not to be there, or not any more
+# What dask raises for addresses that it cannot use, and for options of any kind.
+_NO_ADDRESS = (ValueError, TypeError, RuntimeError, ImportError, AssertionError)
+_NO_OPTION = (ValueError, TypeError, RuntimeError, ArithmeticError, AttributeError, LookupError)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,12 +110,13 @@ def connected(settings: ClusterSettings) -> Iterator[Client]:
     Raises
     ------
     InputError
-        Where no scheduler answers at the address, or the site file cannot be used.
+        Where no scheduler answers at the address, the site file cannot be used, or there is no
+        SLURM to submit jobs to.
     """
     if settings.scheduler is not None:
         try:
             client = Client(settings.scheduler, timeout=_ANSWER_S, set_as_default=False)
-        except (OSError, ValueError) as error:
+        except (*_NO_ADDRESS, OSError) as error:
             raise InputError(
                 f"No dask scheduler answers at {settings.scheduler}; begin one with "
                 "'dask scheduler', and name the address that it prints."
@@ -127,10 +132,25 @@ def connected(settings: ClusterSettings) -> Iterator[Client]:
         yield client
 
 
-def _begun(settings: ClusterSettings) -> Any:
+@contextmanager
+def _begun(settings: ClusterSettings) -> Iterator[Any]:
+    cluster = _cluster_of(settings)
+    try:
+        yield cluster
+    finally:
+        with suppress(Exception):  # how the run ended counts, not how its cluster did
+            cluster.close()
+
+
+def _cluster_of(settings: ClusterSettings) -> Any:
     """A cluster of our own: processes of this machine, or jobs of SLURM."""
     count = settings.workers or max(1, torch.cuda.device_count())
     if settings.kind == "slurm":
+        if shutil.which("sbatch") is None:
+            raise InputError(
+                "This machine cannot submit jobs to SLURM, because it has no sbatch; run the "
+                "command on a login node of the cluster."
+            )
         cluster = slurm_cluster(settings.site)
         cluster.scale(jobs=count)
         return cluster
@@ -157,7 +177,7 @@ def slurm_cluster(site: Path | None) -> Any:
     options = {} if site is None else site_options(site)
     try:
         return SLURMCluster(**options)
-    except (TypeError, ValueError) as error:
+    except _NO_OPTION as error:
         where = "~/.config/dask/jobqueue.yaml" if site is None else str(site)
         raise _bad_site(where, error) from error
 
