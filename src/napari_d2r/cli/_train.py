@@ -67,7 +67,8 @@ def run_train_command(
     from napari_d2r.stages.train import resolve_train, run_train
     from napari_d2r.training import ranks_told
 
-    if not ranks_told().is_first:  # of several processes one speaks
+    is_first = ranks_told().is_first
+    if not is_first:  # of several processes one speaks
         reporter, arguments.json = Silent(), None
     if arguments.job is not None:
         job = TrainJob.from_yaml(text_of(arguments.job), str(arguments.job))
@@ -100,7 +101,8 @@ def run_train_command(
         return Outcome.COMPLETED
     outcome, trained = drain(run_train(plan, **keep, cancel=cancel), reporter)
     if outcome is Outcome.COMPLETED:
-        remember_model(trained.folder)
+        if is_first:
+            remember_model(trained.folder)
         gains = {name: gain.gain_db for name, gain in trained.gains.items()}
         reporter.print(f"{name}: {gain.sentence()}" for name, gain in trained.gains.items())
         reporter.print([f"models in {trained.folder}, default: {trained.default}"])

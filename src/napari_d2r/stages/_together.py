@@ -1,15 +1,18 @@
-"""What one process of several does alone, while the others wait for it."""
+"""What several processes do: one alone, while the others wait for it, or all alike."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
+from typing import TypeVar
 
 from napari_d2r.inference import Interrupted
 from napari_d2r.jobs import CancelToken, Event
 from napari_d2r.training import Ranks
 
-__all__ = ["wait_for_the_first", "while_others_wait"]
+__all__ = ["all_or_none", "wait_for_the_first", "while_others_wait"]
+
+_Result = TypeVar("_Result")
 
 _GOES_ON, _IS_DONE, _IS_ASKED_TO_STOP = 0, 1, 2  # of what several tell, the largest counts
 
@@ -48,6 +51,23 @@ def wait_for_the_first(ranks: Ranks, cancel: CancelToken | None) -> None:
     """
     while _tell(_GOES_ON, ranks, cancel) == _GOES_ON:
         pass
+
+
+def all_or_none(work: Callable[[], _Result], ranks: Ranks) -> _Result:
+    """What every process computes by itself, if none of them was asked to stop meanwhile.
+
+    Raises
+    ------
+    Interrupted
+        In all processes, where ``work`` of any raises it.
+    """
+    try:
+        done = work()
+    except Interrupted:
+        ranks.most(_IS_ASKED_TO_STOP)
+        raise
+    _tell(_IS_DONE, ranks, None)
+    return done
 
 
 def _tell(state: int, ranks: Ranks, cancel: CancelToken | None) -> float:

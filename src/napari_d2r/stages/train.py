@@ -58,7 +58,7 @@ from napari_d2r.metrics import GainOverLinear
 from napari_d2r.models import SAMPLED, build_network, describe_config
 from napari_d2r.stages._own_card import with_facts
 from napari_d2r.stages._pseudo_hr import SlabFile, read_slabs, restore_into
-from napari_d2r.stages._together import wait_for_the_first, while_others_wait
+from napari_d2r.stages._together import all_or_none, wait_for_the_first, while_others_wait
 from napari_d2r.stages._train_marks import begin_work, identity_of
 from napari_d2r.stages._train_plan import (
     JOB,
@@ -150,6 +150,7 @@ def _run(
     ranks.require_same(int(run.identity[:12], 16), "input and settings")
     if ranks.is_first:
         begin_work(plan, run.identity, resume=resume, overwrite=overwrite)
+    ranks.most(0)  # none reads what the first has yet to delete
     try:
         yield from run.stages()
     except Interrupted:
@@ -207,6 +208,7 @@ class _Training:
         reason = f"{default}: {self.gains[default].sentence()}"
         if self.ranks.is_first:
             self._publish(ModelIndex(default=default, models=list(self.gains), reason=reason))
+        self.ranks.most(0)  # all return when the models are there
         yield Finished(Outcome.COMPLETED, TrainedModels(self.plan.folder, default, self.gains))
 
     def _publish(self, index: ModelIndex) -> None:
@@ -263,19 +265,9 @@ class _Training:
         result: FitResult,
     ) -> Iterator[Event]:
         """Judge a finished network on the stack itself and write it with its card."""
-        predictor = self._predictor(network, settings, None)
-        halo = HaloCard(slices=predictor.halo.slices, lateral=predictor.halo.lateral)
-        is_sampled = contract_of(settings.network) in SAMPLED
-        if not is_sampled:  # sampling over and over would take too long
-            grey, looked_at = predictor, self.stack
-            if self.stack.ndim == 4:
-                grey, looked_at = OfOneSlab(predictor, len(self.stack)), self.stack[0]
-            slices, lateral = measure_halo(grey, looked_at, self.plan.gap, cancel=self.cancel)
-            halo = HaloCard(slices=slices, lateral=lateral)
-            predictor = self._predictor(network, settings, halo)
-        self.predictors[role] = predictor
-        edge = _JUDGING_EDGE_SAMPLED if is_sampled else _JUDGING_EDGE
-        self.gains[role] = gain = self._gain(predictor, edge)
+        judged = all_or_none(lambda: self._judge(network, settings), self.ranks)
+        self.predictors[role], halo, gain = judged
+        self.gains[role] = gain
         size, gap = self.plan.volume.voxel_size, self.plan.gap
         card = ModelCard(
             architecture=settings.network.architecture,
@@ -287,7 +279,7 @@ class _Training:
             halo=halo,
             degradation=self.job.degradation,
             prediction=settings.prediction if isinstance(settings, PriorSettings) else "x0",
-            sampler=self.job.targets.sampler if is_sampled else None,
+            sampler=self.job.targets.sampler if contract_of(settings.network) in SAMPLED else None,
             scores={"leave-one-out": gain.gain_db}
             | {k.removesuffix(_GAIN): v for k, v in result.scores.items() if k.endswith(_GAIN)},
             trained_on=(self.plan.reference or self.plan.volume).name,
@@ -300,6 +292,23 @@ class _Training:
         if self.ranks.is_first:
             save_model(self.work / role, network, with_facts(card, self.plan))
         yield Scalars(result.steps, {f"{role}: leave-one-out gain (dB)": gain.gain_db})
+
+    def _judge(
+        self, network: nn.Module, settings: PriorSettings | StudentSettings
+    ) -> tuple[AxialPredictor, HaloCard, GainOverLinear]:
+        """How far around it a network looks, and leave-one-out, on the stack itself."""
+        predictor = self._predictor(network, settings, None)
+        halo = HaloCard(slices=predictor.halo.slices, lateral=predictor.halo.lateral)
+        is_sampled = contract_of(settings.network) in SAMPLED
+        if not is_sampled:  # sampling over and over would take too long
+            grey, looked_at = predictor, self.stack
+            if self.stack.ndim == 4:
+                grey, looked_at = OfOneSlab(predictor, len(self.stack)), self.stack[0]
+            slices, lateral = measure_halo(grey, looked_at, self.plan.gap, cancel=self.cancel)
+            halo = HaloCard(slices=slices, lateral=lateral)
+            predictor = self._predictor(network, settings, halo)
+        edge = _JUDGING_EDGE_SAMPLED if is_sampled else _JUDGING_EDGE
+        return predictor, halo, self._gain(predictor, edge)
 
     def _predictor(
         self, network: nn.Module, settings: PriorSettings | StudentSettings, halo: HaloCard | None
