@@ -55,6 +55,24 @@ def test_a_stack_made_of_copies_is_told_once():
     assert "slice 20 as slice 0" in repeated.sentence
 
 
+def test_a_masked_slice_hides_no_saturation():
+    """Of the slice that is masked by black, black alone is not counted."""
+    values = np.clip(make_phantom((20, 80, 100)) * 2.0, 1, 255).astype(np.uint8)
+    values[7, :, :8] = 0
+    found = {one.kind: one for one in inspect_volume(Volume(values, SIZE))}
+    assert found["masked"].slices == (7,)
+    share = f"{100 * (values == 255).mean():.1f} %"
+    assert found["saturated"].sentence.startswith(f"{share} of the voxels have the greatest")
+
+
+@pytest.mark.parametrize("value", [-32768, 0, 32767])
+def test_a_mask_of_a_signed_type(value):
+    values = make_phantom((20, 80, 100)).astype(np.int16) - 100
+    values[7, :, :8] = value
+    found = {one.kind: one for one in inspect_volume(Volume(values, SIZE))}
+    assert found["masked"].slices == (7,)
+
+
 def test_what_cannot_be_used():
     values = make_phantom((20, 80, 100)).astype(np.float32)
     values[7, 3, 3] = np.nan

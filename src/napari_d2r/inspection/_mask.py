@@ -22,19 +22,24 @@ _STRAIGHT = 0.5  # pixels that it stands off a line, root mean square; one drawn
 class MaskWatch:
     """Takes slice after slice, and keeps how much of each is masked at its sides.
 
-    A mask is of the least grey value that the type can store, or of the greatest, and its edge
-    is straight; a dark ground ends raggedly.
+    A mask is of the least grey value that the type can store, of the greatest, or of zero, and
+    its edge is straight; a dark ground ends raggedly.
     """
 
     _shares: dict[int, float] = field(default_factory=dict)
 
-    def add(self, index: int, plane: NDArray[Any]) -> None:
-        """Look at slice ``index`` of shape (Y, X), without bar and borders that are in all."""
+    def add(self, index: int, plane: NDArray[Any]) -> list[float]:
+        """Look at slice ``index`` of shape (Y, X), without bar and borders that are in all.
+
+        Returns the grey values that mask it.
+        """
+        found = []
         for value in _values(plane):
-            is_value = plane == value
-            share = sum(_masked(side) for side in _sides(is_value)) / plane.size
+            share = sum(_masked(side, value) for side in _sides(plane)) / plane.size
             if share > _LEAST:
                 self._shares[index] = max(share, self._shares.get(index, 0.0))
+                found.append(value)
+        return found
 
     def findings(self, label: Label) -> list[Finding]:
         """Kind ``masked``."""
@@ -59,23 +64,31 @@ def _values(plane: NDArray[Any]) -> tuple[float, ...]:
     if plane.dtype.kind == "f":
         return (0.0,)
     limits = np.iinfo(plane.dtype)
-    return (0, limits.max) if limits.min < 0 else (limits.min, limits.max)
+    return tuple(sorted({limits.min, 0, limits.max}))
 
 
-def _sides(is_value: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], ...]:
+def _sides(plane: NDArray[Any]) -> tuple[NDArray[Any], ...]:
     """The slice as seen from each side: lines that lead inwards."""
-    return is_value, is_value[:, ::-1], is_value.T, is_value.T[:, ::-1]
+    return plane, plane[:, ::-1], plane.T, plane.T[:, ::-1]
 
 
-def _masked(lines: NDArray[np.bool_]) -> int:
+def _masked(lines: NDArray[Any], value: float) -> int:
     """Pixels that lie before the image in lines that lead inwards, if their end is straight.
 
     Lines without any image are not counted: another side sees them.
     """
-    runs = (~lines).argmax(1)
-    at = np.flatnonzero(runs)
-    edge = max(np.split(at, np.flatnonzero(np.diff(at) > 1) + 1), key=len)
-    if len(edge) < max(_MIN_LINES, _SHARE * len(lines)):
+    least = max(_MIN_LINES, _SHARE * len(lines))
+    if len(_longest_run(lines[:, 0] == value)) < least:  # as in most slices: soon told
+        return 0
+    runs = (lines != value).argmax(1)
+    edge = _longest_run(runs > 0)
+    if len(edge) < least:
         return 0
     off = runs[edge] - np.polyval(np.polyfit(edge, runs[edge], 1), edge)
     return int(runs[edge].sum()) if off.std() <= _STRAIGHT else 0
+
+
+def _longest_run(wanted: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Where the longest row of entries that are true lies."""
+    at = np.flatnonzero(wanted)
+    return max(np.split(at, np.flatnonzero(np.diff(at) > 1) + 1), key=len)

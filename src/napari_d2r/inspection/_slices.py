@@ -66,22 +66,26 @@ class SliceWatch:
             self._doubles.append((first, index))
         wide = sample.astype(np.float32)
         self._numbers.append((index, float(wide.mean()), float(wide.std())))
-        self._count_ends(sample, int(high) if plane.dtype.kind in "iu" else None)
+        masked = self._masks.add(index, plane)
+        self._count_ends(sample, int(high) if plane.dtype.kind in "iu" else None, masked)
         self._shifts.add(index, plane)
         self._trend.add(plane)
         self._stripes.add(index, plane)
-        self._masks.add(index, plane)
 
-    def _count_ends(self, sample: NDArray[Any], high: int | None) -> None:
-        """Count voxels at either end of the scale of an integer type, or of its detector."""
+    def _count_ends(self, sample: NDArray[Any], high: int | None, masked: list[float]) -> None:
+        """Count voxels at either end of the scale of an integer type, or of its detector.
+
+        An end that masks a slice says nothing about the light there.
+        """
         if high is None:
             return
         self._num_voxels += sample.size
         self._highest = max(self._highest, high)
         low = int(np.iinfo(sample.dtype).min)
-        self._ends[low] += int(np.count_nonzero(sample == low))
-        if high in _TOPS or high == np.iinfo(sample.dtype).max:
-            self._ends[high] += int(np.count_nonzero(sample == high))
+        is_top = high in _TOPS or high == np.iinfo(sample.dtype).max
+        for end in {low, high} if is_top else {low}:
+            if end not in masked:
+                self._ends[end] += int(np.count_nonzero(sample == end))
 
     def findings(self, label: Label) -> list[Finding]:
         """All kinds that docs/traps.md lists for single slices."""
@@ -93,7 +97,8 @@ class SliceWatch:
             *self._trend.findings(),
             *self._stripes.findings(label),
             *self._shifts.findings(label),
-            *(self._masks.findings(label) or self._told_saturation()),
+            *self._masks.findings(label),
+            *self._told_saturation(),
         ]
 
     def _told_broken(self, label: Label) -> list[Finding]:
