@@ -16,6 +16,8 @@ import pytest
 from napari_d2r._npe2 import METADATA
 from napari_d2r.volumes import AxialGrid, Volume, interpolate_axial
 
+PATIENCE = 5  # times what is enough on a quiet machine
+
 
 def _why_not() -> str:
     """Why no viewer can be opened here; empty where one can."""
@@ -89,7 +91,8 @@ def add_stack(viewer: Any, stack: Volume) -> Callable[..., Any]:
 def no_threads_left() -> Iterator[None]:
     """Fails when a job's thread outlives its test."""
     yield
-    until = time.monotonic() + 20  # plans and looks that nobody waits for end by themselves
+    # Plans and looks that nobody waits for end by themselves.
+    until = time.monotonic() + PATIENCE * 20
     while left := [t.name for t in threading.enumerate() if t.name == "napari-d2r"]:
         assert time.monotonic() < until, left
         time.sleep(0.02)
@@ -111,6 +114,18 @@ def choose_model() -> Callable[[Any, str], None]:
         box.setCurrentIndex(next(i for i in range(box.count()) if model in box.itemText(i)))
 
     return choose
+
+
+@pytest.fixture
+def qtbot(qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Waits longer than a test says before it gives up: where all is well, nothing waits longer."""
+
+    def patient(wait: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *args, timeout=5000, **how: wait(*args, timeout=PATIENCE * timeout, **how)
+
+    for name in ("waitUntil", "waitSignal"):
+        monkeypatch.setattr(qtbot, name, patient(getattr(qtbot, name)))
+    return qtbot
 
 
 @pytest.fixture
