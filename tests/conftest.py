@@ -12,7 +12,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from napari_d2r.io import save_tiff
+from napari_d2r.io import save_volume
 from napari_d2r.jobs import TrainJob
 from napari_d2r.samples import phantom_sample
 from napari_d2r.volumes import Volume
@@ -67,13 +67,7 @@ def phantom_files(
     folder = tmp_path_factory.mktemp("phantom")
     paths = folder / "stack.tif", folder / "reference.tif"
     for path, volume in zip(paths, phantom, strict=True):
-        save_tiff(
-            path,
-            iter(volume.read()),
-            shape=volume.shape,
-            dtype=volume.dtype,
-            voxel_size=volume.voxel_size,
-        )
+        save_volume(volume, path)
     return paths
 
 

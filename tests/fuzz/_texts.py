@@ -64,10 +64,13 @@ def _suites(folder: Path) -> list[bytes]:
     ]
 
 
-def _feed_site(blob: bytes, folder: Path) -> None:
-    path = folder / "site.yaml"
-    path.write_bytes(blob)
-    site_options(path)
+def _as_file(name: str, read: Callable[[Path], object]) -> Callable[[bytes, Path], None]:
+    def feed(blob: bytes, folder: Path) -> None:
+        path = folder / name
+        path.write_bytes(blob)
+        read(path)
+
+    return feed
 
 
 def _sites(folder: Path) -> list[bytes]:
@@ -124,12 +127,6 @@ def _feed_slabs(blob: bytes, folder: Path) -> None:
     assert 0 <= SlabFile(path, VALUES.shape, resume=True).num_done <= VALUES.shape[0]
 
 
-def _feed_z_table(blob: bytes, folder: Path) -> None:
-    path = folder / "z.csv"
-    path.write_bytes(blob)
-    read_z_table(path)
-
-
 def _z_tables(folder: Path) -> list[bytes]:
     return [b"0\n40\n85.5\n120\n", b"slice,z_um\n1,0.04\n0,0.0\n2,0.1  # shifted\n"]
 
@@ -143,11 +140,11 @@ TEXTS: Mapping[str, Target] = {
     "train-job": Target(_text(TrainJob.from_yaml), _train_jobs),
     "set": Target(_text(_override), _overrides),
     "suite": Target(_text(_suite), _suites),
-    "site": Target(_feed_site, _sites),
+    "site": Target(_as_file("site.yaml", site_options), _sites),
     "voxel-size": Target(_text(VoxelSize.parse), lambda folder: [b"80,10,10", b"8e1, 1e1,1e1"]),
     "event": Target(_text(decode), _events),
     "journal": Target(_feed_journal, _journals),
     "owner": Target(_feed_owner, _owners),
-    "z-table": Target(_feed_z_table, _z_tables),
+    "z-table": Target(_as_file("z.csv", read_z_table), _z_tables),
     "slabs": Target(_feed_slabs, _slabs),
 }

@@ -273,8 +273,8 @@ def _result(future: Future) -> tuple[int, bool]:
         size, is_cramped = future.result()
     except KilledWorker as error:
         raise D2RError(
-            "A shard ended its worker again and again, as a lack of memory does; pass a smaller "
-            "--shard or fewer --workers, and go on with --resume."
+            "A shard ended its worker again and again, as a lack of memory does; go on with "
+            "--resume and fewer --workers, or begin anew with --overwrite and a smaller --shard."
         ) from error
     except (CommClosedError, FutureCancelledError) as error:
         raise _scheduler_lost() from error
