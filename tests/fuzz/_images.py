@@ -13,9 +13,9 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from napari_d2r.io import create_output, export_stream, open_volume, probe, verify_store
+from napari_d2r.io import export_stream, open_volume, probe, verify_store
 from napari_d2r.volumes import Volume
-from tests.fuzz._target import VALUES, VOXEL, Target
+from tests.fuzz._target import VALUES, VOXEL, Target, begun
 
 _SPLIT = b"\n=====\n"
 
@@ -305,16 +305,7 @@ def _results(folder: Path) -> list[bytes]:
 
 
 def _published(folder: Path) -> Path:
-    output = create_output(
-        folder / "out.ome.zarr",
-        shape=VALUES.shape,
-        dtype="uint8",
-        voxel_size=VOXEL,
-        identity="",
-        shard=VALUES.shape,
-        chunk=8,
-        overwrite=True,
-    )
+    output = begun(folder / "out.ome.zarr")
     (shard,) = output.shards()
     output.write(shard, VALUES)
     return output.publish({})

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from napari_d2r.io import OmeZarrOutput, create_output
 from napari_d2r.volumes import VoxelSize
 
 VOXEL = VoxelSize(40, 10, 10)
@@ -28,3 +29,17 @@ class Target:
 
     feed: Callable[[bytes, Path], None]
     seeds: Callable[[Path], list[bytes]]
+
+
+def begun(path: Path) -> OmeZarrOutput:
+    """A result that waits for its one shard, in place of an older one."""
+    return create_output(
+        path,
+        shape=VALUES.shape,
+        dtype="uint8",
+        voxel_size=VOXEL,
+        identity="",
+        shard=VALUES.shape,
+        chunk=8,
+        overwrite=True,
+    )

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from napari_d2r.io import create_output, is_filled_elsewhere
+from napari_d2r.io import is_filled_elsewhere
 from napari_d2r.io._journal import Journal
 from napari_d2r.io._z_table import read_z_table
 from napari_d2r.jobs import (
@@ -23,7 +23,7 @@ from napari_d2r.jobs import (
 from napari_d2r.stages._cluster import site_options
 from napari_d2r.stages._pseudo_hr import SlabFile
 from napari_d2r.volumes import VoxelSize
-from tests.fuzz._target import VALUES, VOXEL, Target
+from tests.fuzz._target import VALUES, Target, begun
 
 
 def _text(parse: Callable[[str], object]) -> Callable[[bytes, Path], None]:
@@ -96,15 +96,7 @@ def _feed_journal(blob: bytes, folder: Path) -> None:
 
 
 def _journals(folder: Path) -> list[bytes]:
-    create_output(
-        folder / "j.ome.zarr",
-        shape=VALUES.shape,
-        dtype="uint8",
-        voxel_size=VOXEL,
-        identity="",
-        shard=VALUES.shape,
-        chunk=8,
-    )
+    begun(folder / "j.ome.zarr")
     header = (folder / "j.ome.zarr.partial.jsonl").read_bytes()
     return [header, header + b'{"shard": 0, "bytes": 12}\n{"shard": 1, "by']
 
