@@ -67,6 +67,22 @@ def test_stripes_in_a_few_slices_are_named(fib, rng):
     assert found.sentence.startswith("Slice 5 and slice 9 are striped along y: ")
 
 
+def test_straight_edges_are_no_stripes_and_hide_none(fib, rng):
+    values = fib[::4].copy()
+    values[:, 100:150] = 20  # a band from side to side, and a block in it
+    values[:, 110:140, 60:190] = 230
+    assert "stripes" not in found_in(values)
+    found = found_in(values + rng.normal(0, 3, (16, 1, 250)))["stripes"]
+    assert (found.slices, "striped along y" in found.sentence) == ((), True)
+
+
+@pytest.mark.parametrize("noise", [0, 3])
+def test_a_block_in_nothing_is_no_stripe(rng, noise):
+    values = np.full((8, 256, 256), 60.0)
+    values[:, 80:170, 50:200] = 200
+    assert "stripes" not in found_in(values + rng.normal(0, noise, values.shape))
+
+
 def test_jitter(fib, rng):
     moves = np.rint(rng.normal(0, 1.5, (len(fib), 2))).astype(int)
     found = found_in(np.stack([np.roll(s, m, (0, 1)) for s, m in zip(fib, moves, strict=True)]))
