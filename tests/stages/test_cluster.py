@@ -214,6 +214,16 @@ def test_a_cluster_that_cannot_be_closed_hides_no_error(monkeypatch: pytest.Monk
         raise D2RError("the disk is full")
 
 
+def test_several_runs_share_a_machine() -> None:
+    from napari_d2r.stages import _cluster
+
+    settings = ClusterSettings(workers=1)
+    with _cluster._begun(settings) as one, _cluster._begun(settings) as other:
+        ports = {cluster.scheduler.http_server.port for cluster in (one, other)}
+    assert len(ports) == 2
+    assert 8787 not in ports  # where dask warns of whoever came first
+
+
 def test_a_site_file_becomes_a_job_script(tmp_path: Path) -> None:
     pytest.importorskip("dask_jobqueue")
     from napari_d2r.stages._cluster import slurm_cluster

@@ -158,7 +158,8 @@ def _cluster_of(settings: ClusterSettings) -> Any:
         n_workers=count,
         threads_per_worker=1,
         processes=True,
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",  # a free port: several runs may share a machine
+        scheduler_kwargs={"dashboard": False},
         silence_logs="CRITICAL",
         env={"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // count))},
     )
