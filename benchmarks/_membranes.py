@@ -42,6 +42,7 @@ class MembraneNet(nn.Module):
         self.top, self.middle, self.bottom = _pair(2 * CONTEXT + 1, a), _pair(a, b), _pair(b, c)
         self.up_middle, self.up_top = _pair(c + b, b), _pair(b + a, a)
         self.head = nn.Conv2d(a, 1, 1)
+        self.to(memory_format=torch.channels_last)  # half the time on a processor
 
     def forward(self, x: Tensor) -> Tensor:
         top = self.top(x - 0.5)
@@ -67,13 +68,13 @@ class MembraneNet(nn.Module):
         return torch.stack(list(turned)).mean(0)
 
 
-def load_segmenter(path: Path | None, own: Path) -> Segmenter:
+def load_segmenter(path: Path) -> Segmenter:
     """Our own weights, or TorchScript: (1, 1, Z, Y, X) to probabilities of that shape."""
-    if path is not None and path.suffix != ".safetensors":
+    if path.suffix != ".safetensors":
         script = torch.jit.load(str(path), map_location="cpu").eval()
         return lambda volume: script(volume[None, None])[0, 0]
     network = MembraneNet().eval()
-    network.load_state_dict(load_file(path or own))
+    network.load_state_dict(load_file(path))
     return network.volume
 
 
