@@ -158,6 +158,28 @@ def _hdf5(path: Path) -> None:
         node.id.write_direct_chunk((0, 0, 0), _zeros(_EDGE**2))
 
 
+def _linked(path: Path) -> None:
+    """Its only volume lies in another file."""
+    layout = h5py.VirtualLayout(VALUES.shape, VALUES.dtype)
+    layout[:] = h5py.VirtualSource(path.with_name("sound.h5"), "a", VALUES.shape)
+    with h5py.File(path, "w") as file:
+        file.create_virtual_dataset("a", layout)
+
+
+def _ome_elsewhere(path: Path) -> None:
+    """An OME-TIFF whose second plane lies outside its folder."""
+    (path.parent / "secret").mkdir()
+    tifffile.imwrite(path.parent / "secret" / "b.tif", VALUES[0], metadata=None)
+    names = path.name, "secret/../secret/b.tif"
+    planes = "".join(
+        f'<TiffData IFD="0" FirstZ="{z}"><UUID FileName="{name}">urn:uuid:{z}</UUID></TiffData>'
+        for z, name in enumerate(names)
+    )
+    about = 'DimensionOrder="XYZCT" Type="uint8" SizeX="7" SizeY="6" SizeZ="2" SizeC="1" SizeT="1"'
+    text = f"<OME><Image><Pixels {about}>{planes}</Pixels></Image></OME>"
+    tifffile.imwrite(path, VALUES[0], photometric="minisblack", description=text, metadata=None)
+
+
 def _pngs(folder: Path) -> None:
     folder.mkdir()
     for number in range(4):
@@ -246,6 +268,8 @@ HOSTILE: dict[str, Callable[[Path], object]] = {
     "extended.mrc": lambda path: _mrc(path, nsymbt=2**31 - 1),
     "bomb.mrc.gz": _mrc_gz,
     "bomb.h5": _hdf5,
+    "linked.h5": _linked,
+    "elsewhere.ome.tif": _ome_elsewhere,
     "bomb-slices": _pngs,
     "endless.zarr": lambda path: _zarr(path, shape=[10**73, 6, 7]),
     "large-chunk.zarr": lambda path: _zarr(path, shape=[900] * 3, chunk_grid=_grid(900, 900, 900)),

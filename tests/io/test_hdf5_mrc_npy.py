@@ -72,6 +72,41 @@ def test_hdf5_that_cannot_be_used(tmp_path):
         open_volume(tmp_path / "b.h5")
 
 
+@pytest.mark.parametrize("name", ["link", "group/inner", "soft", "raw", "virtual"])
+def test_voxels_in_other_files_are_not_looked_for(tmp_path, name):
+    other = hdf5(tmp_path / "other.h5", raw=DATA)
+    (tmp_path / "other.raw").write_bytes(DATA.tobytes())
+    layout = h5py.VirtualLayout(DATA.shape, DATA.dtype)
+    layout[:] = h5py.VirtualSource(other, "raw", DATA.shape)
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["link"] = h5py.ExternalLink(other, "raw")
+        file["group"] = h5py.ExternalLink(other, "/")
+        file["soft"] = h5py.SoftLink("/link")
+        file.create_dataset("raw", DATA.shape, DATA.dtype, external=tmp_path / "other.raw")
+        file.create_virtual_dataset("virtual", layout)
+    other.unlink()  # nothing asks whether it is there
+    (tmp_path / "other.raw").unlink()
+    with pytest.raises(InputError, match="lies in another file, which is not opened"):
+        open_volume(f"{path}:/{name}", voxel_size=ANY)
+    with pytest.raises(InputError, match="no dataset with three axes Z, Y, X of its own"):
+        open_volume(path, voxel_size=ANY)
+
+
+def test_links_within_a_file_are_followed(tmp_path):
+    path = hdf5(tmp_path / "a.h5", **{"volumes/raw": DATA})
+    with h5py.File(path, "r+") as file:
+        file["latest"] = h5py.SoftLink("volumes")
+        file["circle"] = h5py.SoftLink("/circle")
+    volume = open_volume(f"{path}:/latest//raw", voxel_size=ANY)
+    np.testing.assert_array_equal(volume.read(), DATA)
+    with pytest.raises(InputError, match="by too many links"):
+        open_volume(f"{path}:/circle", voxel_size=ANY)
+    for name in ("volumes/none", "volumes/raw/inner"):
+        with pytest.raises(InputError, match=f"no dataset /{name}"):
+            open_volume(f"{path}:/{name}", voxel_size=ANY)
+
+
 # --- MRC ----------------------------------------------------------------------------------
 
 

@@ -88,6 +88,37 @@ def test_ome_tiff(tmp_path, compression, unit, factor):
     np.testing.assert_array_equal(volume.read(slice(2, 5)), STACK[2:5])
 
 
+def ome_of_two_files(path, second):
+    """An OME-TIFF that holds the first plane and names the file of the second."""
+    planes = "".join(
+        f'<TiffData IFD="0" FirstZ="{z}"><UUID FileName="{name}">urn:uuid:{z}</UUID></TiffData>'
+        for z, name in enumerate((path.name, second))
+    )
+    about = 'DimensionOrder="XYZCT" Type="uint16" SizeX="24" SizeY="20" SizeZ="2" SizeC="1"'
+    text = (
+        f'<OME UUID="urn:uuid:0"><Image><Pixels {about} SizeT="1">{planes}</Pixels></Image></OME>'
+    )
+    tifffile.imwrite(path, STACK[0], description=text, metadata=None)
+    return path
+
+
+def test_planes_in_files_beside_are_read(tmp_path):
+    tifffile.imwrite(tmp_path / "b.tif", STACK[1], metadata=None)
+    volume = open_volume(ome_of_two_files(tmp_path / "a.ome.tif", "b.tif"), voxel_size=ANY)
+    np.testing.assert_array_equal(volume.read(), STACK[:2])
+
+
+@pytest.mark.parametrize(
+    "name", ["../b.tif", "in/../../b.tif", "/b.tif", r"\\host\b.tif", "C:b.tif"]
+)
+def test_planes_in_other_folders_are_not_opened(tmp_path, name):
+    (tmp_path / "in").mkdir()
+    tifffile.imwrite(tmp_path / "b.tif", STACK[1], metadata=None)
+    path = ome_of_two_files(tmp_path / "in" / "a.ome.tif", name)
+    with pytest.raises(InputError, match="points outside itself"):
+        open_volume(path, voxel_size=ANY)
+
+
 @pytest.mark.parametrize("ome", [False, True])
 def test_hyperstack_needs_channel_and_time(tmp_path, ome):
     path = tmp_path / ("a.ome.tif" if ome else "a.tif")

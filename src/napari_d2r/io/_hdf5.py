@@ -15,6 +15,8 @@ from napari_d2r.io._source import UNKNOWN_EDGES, Edges, Source, label_axes
 
 __all__ = ["read_hdf5"]
 
+_MOST_LINKS = 64  # on the way to a dataset
+
 
 class Hdf5Array(LazyArray):
     """One dataset of a file."""
@@ -38,12 +40,12 @@ def read_hdf5(path: Path, dataset: str | None = None) -> Source:
     ------
     InputError
         If the file is not HDF5, or the dataset is missing, not named where there are
-        several, or not an array of numbers.
+        several, lies in another file, or is not an array of numbers.
     """
     try:
         with _open(path) as file:
             chosen = dataset.strip("/") if dataset else _only_dataset(path, file)
-            node = file.get(chosen)
+            node = file.get(_within(path, file, chosen))
             if not isinstance(node, h5py.Dataset):
                 raise InputError(
                     f"{path.name} has no dataset /{chosen}; it holds {_listing(_candidates(file))}."
@@ -60,7 +62,47 @@ def _open(path: Path) -> h5py.File:
     return h5py.File(path, "r", locking="best-effort")
 
 
+def _within(path: Path, file: h5py.File, name: str) -> str:
+    """Where a name leads by links within the file; one that leaves it is never followed."""
+    at, parts = "", _parts(name)
+    for _ in range(_MOST_LINKS):
+        if not parts:
+            return at
+        step = f"{at}/{parts.pop(0)}"
+        try:
+            kind = file.id.links.get_info(step.encode()).type
+        except (KeyError, RuntimeError):
+            return step  # which is not there
+        if kind == h5py.h5l.TYPE_SOFT:
+            target = file.id.links.get_val(step.encode()).decode()
+            at, parts = ("" if target.startswith("/") else at), _parts(target) + parts
+        elif kind == h5py.h5l.TYPE_HARD:
+            at = step
+        else:
+            raise InputError(_elsewhere(path, step))
+    raise InputError(f"{path.name}:/{name} is reached by too many links; name the dataset itself.")
+
+
+def _parts(name: str) -> list[str]:
+    return [part for part in name.split("/") if part not in ("", ".")]
+
+
+def _is_elsewhere(node: h5py.Dataset) -> bool:
+    """Whether its voxels lie in other files; asked before its shape, which may open them."""
+    layout = node.id.get_create_plist()
+    return bool(layout.get_layout() == h5py.h5d.VIRTUAL or layout.get_external_count())
+
+
+def _elsewhere(path: Path, dataset: str) -> str:
+    return (
+        f"{path.name}:{dataset} lies in another file, which is not opened; name that file, or "
+        "copy the voxels into this one."
+    )
+
+
 def _source(path: Path, dataset: str, node: h5py.Dataset) -> Source:
+    if _is_elsewhere(node):
+        raise InputError(_elsewhere(path, dataset))
     if node.shape is None or not len(node.shape):
         raise InputError(f"{path.name}:{dataset} is a single value, not a volume.")
     chunk_bytes = math.prod(node.chunks or ()) * node.dtype.itemsize
@@ -94,11 +136,13 @@ def _edges_um(value: Any) -> Edges:
 
 
 def _candidates(file: h5py.File) -> list[h5py.Dataset]:
-    """Every dataset with three axes or more, by name."""
+    """Every dataset of the file's own with three axes or more, by name."""
     found: list[h5py.Dataset] = []
 
     def visit(_: str, node: Any) -> None:
-        if isinstance(node, h5py.Dataset) and node.shape is not None and len(node.shape) >= 3:
+        if not isinstance(node, h5py.Dataset) or _is_elsewhere(node):
+            return
+        if node.shape is not None and len(node.shape) >= 3:
             found.append(node)
 
     file.visititems(visit)
@@ -110,7 +154,7 @@ def _only_dataset(path: Path, file: h5py.File) -> str:
     if len(found) == 1:
         return str(found[0].name).strip("/")
     if not found:
-        raise InputError(f"{path.name} holds no dataset with three axes Z, Y, X.")
+        raise InputError(f"{path.name} holds no dataset with three axes Z, Y, X of its own.")
     raise InputError(
         f"{path.name} holds {_listing(found)}; name one, such as {path.name}:{found[0].name}."
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any, Literal
 
 import numpy as np
@@ -13,7 +14,15 @@ from napari_d2r.errors import InputError
 from napari_d2r.io._lazy import AxesView
 from napari_d2r.volumes import ArrayLike, VoxelSize
 
-__all__ = ["Edges", "Origin", "Source", "label_axes", "pick_axes", "resolve_voxel_size"]
+__all__ = [
+    "Edges",
+    "Origin",
+    "Source",
+    "label_axes",
+    "pick_axes",
+    "require_inside",
+    "resolve_voxel_size",
+]
 
 Edges = tuple[float | None, float | None, float | None]
 """Voxel edges in nm (z, y, x); None where the file does not say."""
@@ -192,3 +201,16 @@ def _position(source: Source, axis: int, letter: str, choice: int | None) -> int
 
 def _shape_text(axes: str, shape: tuple[int, ...]) -> str:
     return " x ".join(f"{letter} {length}" for letter, length in zip(axes, shape, strict=True))
+
+
+def require_inside(name: str, inner: str) -> None:
+    """Refuse a path in a file that leads out of its folder: nothing opens what was not asked for.
+
+    Raises
+    ------
+    InputError
+        If it is absolute, climbs, or would do so on another system.
+    """
+    path = PurePosixPath(inner)
+    if path.is_absolute() or ".." in path.parts or "\\" in inner or ":" in inner:
+        raise InputError(f"{name} points outside itself ({inner!r}); it is not opened.")

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import numpy as np
@@ -18,7 +18,15 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from napari_d2r.errors import InputError
 from napari_d2r.io._lazy import MAX_UNIT_BYTES, READ_ERRORS, Box, LazyArray
-from napari_d2r.io._source import MAX_AXES, UNKNOWN_EDGES, Edges, Origin, Source, label_axes
+from napari_d2r.io._source import (
+    MAX_AXES,
+    UNKNOWN_EDGES,
+    Edges,
+    Origin,
+    Source,
+    label_axes,
+    require_inside,
+)
 from napari_d2r.io._units import length_in_nm
 
 __all__ = ["is_chunk_folder", "read_chunk_folder"]
@@ -123,7 +131,7 @@ def _precomputed(folder: Path) -> Source:
     by_size = sorted(enumerate(info.scales), key=lambda item: -math.prod(item[1].size))
     arrays = []
     for index, scale in by_size:
-        _require_inside(folder, scale.key)
+        require_inside(folder.name, scale.key)
         for chunk in scale.chunk_sizes:
             _require_small(folder, (*chunk, info.num_channels), info.data_type)
         spec = {"driver": "neuroglancer_precomputed", "scale_index": index}
@@ -231,12 +239,6 @@ def _parsed(kind: type[_Parsed], path: Path) -> _Parsed:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise InputError(f"{name} is damaged: {where or 'JSON'}: {first['msg']}.") from error
-
-
-def _require_inside(folder: Path, key: str) -> None:
-    inner = PurePosixPath(key)
-    if inner.is_absolute() or ".." in inner.parts or "\\" in key or ":" in key:
-        raise InputError(f"{folder.name} points outside itself ({key!r}); it is not opened.")
 
 
 def _require_small(folder: Path, chunk: Sequence[int], dtype: str) -> None:

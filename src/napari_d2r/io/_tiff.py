@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from napari_d2r.errors import InputError
 from napari_d2r.io._lazy import READ_ERRORS, LazyArray, MemmapArray, PlaneStack, refuse_bomb
 from napari_d2r.io._provenance import provenance_in_text
-from napari_d2r.io._source import UNKNOWN_EDGES, Edges, Source
+from napari_d2r.io._source import UNKNOWN_EDGES, Edges, Source, require_inside
 from napari_d2r.io._units import length_in_nm
 
 __all__ = ["read_tiff"]
@@ -83,6 +83,8 @@ def read_tiff(path: Path) -> Source:
 
 def _source(path: Path, tiff: tifffile.TiffFile) -> Source:
     _require_ending(path, tiff)
+    for name in _other_files(path, tiff):  # asking for the series opens them
+        require_inside(path.name, name)
     if not tiff.series:
         raise InputError(f"{path.name} holds no image.")
     _require_whole(path, tiff)
@@ -123,6 +125,18 @@ def _require_ending(path: Path, tiff: tifffile.TiffFile) -> None:
         if len(following) < layout.offsetsize:
             return  # cut short, which is told later
         (where,) = struct.unpack(layout.offsetformat, following)
+
+
+def _other_files(path: Path, tiff: tifffile.TiffFile) -> Iterator[str]:
+    """The names of files that hold further planes: OME's, and those of an NDTiff index."""
+    if tiff.is_ome:
+        for element in ElementTree.fromstring(tiff.ome_metadata or "").iter():
+            if element.tag.rpartition("}")[2] == "UUID":
+                yield element.get("FileName", "")
+    index = path.with_name("NDTiff.index")
+    if tiff.is_ndtiff and index.is_file():
+        for _, name, *_ in tifffile.read_ndtiff_index(index):
+            yield name
 
 
 def _require_whole(path: Path, tiff: tifffile.TiffFile) -> None:

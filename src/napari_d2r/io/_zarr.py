@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from napari_d2r.io._source import (
     Origin,
     Source,
     label_axes,
+    require_inside,
 )
 from napari_d2r.io._units import length_in_nm
 from napari_d2r.volumes import ArrayLike
@@ -170,10 +171,9 @@ def _image(path: Path, multiscale: _Multiscale) -> Source:
 
 
 def _level(path: Path, multiscale: _Multiscale, dataset: _Dataset) -> Source:
-    inner = PurePosixPath(dataset.path)
-    if inner.is_absolute() or ".." in inner.parts or "\\" in dataset.path or ":" in dataset.path:
-        raise InputError(f"{path.name} points outside itself ({dataset.path!r}); it is not opened.")
-    array = _open(path / inner) if (path / inner).is_dir() else None
+    require_inside(path.name, dataset.path)
+    inner = path / dataset.path
+    array = _open(inner) if inner.is_dir() else None
     if not isinstance(array, zarr.Array):
         raise InputError(
             f"{path.name} has invalid OME-Zarr metadata: it names level {dataset.path!r}, "
