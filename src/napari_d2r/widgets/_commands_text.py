@@ -43,6 +43,8 @@ def super_resolve_command(wish: Wish) -> str:
     words += ["--voxel-size", ",".join(f"{edge:g}" for edge in wish.voxel_size)]
     if wish.box is not None:
         words += ["--roi", ",".join(f"{part.start}:{part.stop}" for part in wish.box)]
+    if wish.z_table is not None:
+        words += ["--z-positions", str(wish.z_table.path)]
     if job.method != "model":
         words += ["--model", job.method]
     elif job.model is not None:
@@ -87,7 +89,14 @@ def super_resolve_python(wish: Wish) -> str:
     if wish.box is not None:
         imports.append("from napari_d2r.volumes import crop")
         lines.append(f"stack = crop(stack, ({_box(wish.box)}))")
-    lines.append(f"job = SuperResolveJob({_settings(wish.job)})")
+    settings = _settings(wish.job)
+    if wish.z_table is not None:
+        imports[:0] = ["from pathlib import Path", ""]
+        imports.append("from napari_d2r.io import read_z_table")
+        part = "" if wish.box is None else f"[{wish.box[0].start}:{wish.box[0].stop}]"
+        lines.append(f"z = read_z_table(Path({str(wish.z_table.path)!r})){part}")
+        settings.append("z_positions=z")
+    lines.append(f"job = SuperResolveJob({', '.join(settings)})")
     lines.append(f"super_resolve(stack, {_output(wish)!r}, job=job)")
     if wish.job.cluster is not None:  # processes that are begun read the file again
         lines = ['if __name__ == "__main__":', *(f"    {line}" for line in lines)]
@@ -109,7 +118,8 @@ def _box(box: Box) -> str:
     return ", ".join(f"slice({part.start}, {part.stop})" for part in box)
 
 
-def _settings(job: SuperResolveJob) -> str:
-    """The fields that differ from their defaults; how fast it is shown is of no concern."""
-    given = job.model_dump(mode="json", exclude_defaults=True, exclude={"shard_seconds"})
-    return ", ".join(f"{name}={value!r}" for name, value in given.items())
+def _settings(job: SuperResolveJob) -> list[str]:
+    """The fields that differ from their defaults, without how fast it is shown, and the table."""
+    left_out = {"shard_seconds", "z_positions"}
+    given = job.model_dump(mode="json", exclude_defaults=True, exclude=left_out)
+    return [f"{name}={value!r}" for name, value in given.items()]

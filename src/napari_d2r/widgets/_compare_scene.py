@@ -13,7 +13,7 @@ from napari_d2r._npe2 import METADATA
 from napari_d2r.errors import InputError
 from napari_d2r.widgets._compare_sampling import Axis, Grid, Point, Stack, common_grid
 from napari_d2r.widgets._layers import finest_data, require_stack, voxel_size_of
-from napari_d2r.widgets._provenance import find_source, is_result
+from napari_d2r.widgets._provenance import find_source, is_result, provenance_in
 
 MAX_LAYERS = 4
 PIXELS = "pixels"
@@ -135,8 +135,12 @@ def _label(stack: Stack, grid: Axis) -> str:
 def _measured_positions(layers: Sequence[Any], stacks: Sequence[Stack]) -> NDArray[np.float64]:
     """Slices of the stack with the widest gaps, if it has wider ones than another or than x, y.
 
-    A lone result knows by what factor it was made.
+    A lone result knows by what factor it was made, and any where slices stand unevenly.
     """
+    for layer, stack in zip(layers, stacks, strict=True):
+        about = provenance_in(layer)
+        if about is not None and about.measured_slices_at is not None:
+            return stack.origin[0] + stack.step[0] * np.array(about.measured_slices_at)
     coarsest = max(stacks, key=lambda stack: stack.step[0])
     step, origin, num = coarsest.step[0], coarsest.origin[0], coarsest.data.shape[0]
     finest = min(min(stack.step) for stack in stacks)

@@ -98,7 +98,7 @@ def volume_of(layer: Image, voxel_size: VoxelSize) -> Volume:
 def placement(
     layer: Image,
     factor: float,
-    box: Box | None = None,
+    start: tuple[float, float, float] = (0, 0, 0),
     *,
     offset: float = 0.0,
     copy_contrast: bool = True,
@@ -117,12 +117,11 @@ def placement(
         r, how many times finer the result is sampled along z.
     offset
         Output voxels along z by which the result begins after its source.
-    box
-        The region of the source, in its voxels.
+    start
+        First voxel of the region of the source that was computed.
     """
     scale = np.array(layer.scale, float)
     scale[0] /= factor
-    start = (0, 0, 0) if box is None else tuple(part.start or 0 for part in box)
     first = np.array(Affine(scale=layer.scale, translate=layer.translate)(start), float)
     first[0] += offset * scale[0]
     placed = {
@@ -144,7 +143,7 @@ def placement(
 def confirm_voxel_size(layer: Image, voxel_size: VoxelSize) -> None:
     """Set a size that the user entered on the layer, so that results lie where it lies."""
     known = voxel_size_of(layer)
-    if known is not None and np.allclose(tuple(known), tuple(voxel_size), rtol=1e-3):
+    if known is not None and np.allclose(tuple(known), tuple(voxel_size), rtol=1e-6):
         return
     edges = np.array(tuple(voxel_size), float)
     moved = np.array(layer.translate) / np.array(layer.scale) * edges

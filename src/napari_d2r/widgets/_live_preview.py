@@ -110,7 +110,7 @@ class LivePreview(QObject):
             return
         self._shown = question
         wish, grid = question.planned.wish, question.planned.plan.grid
-        placed = placement(wish.layer, grid.factor, wish.box, offset=grid.offset)
+        placed = placement(wish.layer, question.planned.finer, wish.start, offset=grid.offset)
         placed["translate"] += placed["scale"] * [start for start, _ in question.ends]
         is_sample = question.planned.plan.sampler is not None
         name = f"{PREVIEW} (sample)" if is_sample else PREVIEW
@@ -152,9 +152,8 @@ def _on_screen(viewer: Any, planned: Planned) -> Ends | None:
     point = np.array(wish.layer.world_to_data(viewer.dims.point), float)[-3:]
     across = next(axis for axis in range(3) if axis + viewer.dims.ndim - 3 == _across(viewer))
     low[across] = high[across] = point[across]
-    first = np.array([0, 0, 0] if wish.box is None else [part.start for part in wish.box])
-    low, high = low - first, high - first
-    low[0], high[0] = (z * plan.grid.factor - plan.grid.offset for z in (low[0], high[0]))
+    low, high = low - wish.start, high - wish.start
+    low[0], high[0] = (z * planned.finer - plan.grid.offset for z in (low[0], high[0]))
     starts, stops = np.rint(low).astype(int), np.rint(high).astype(int) + 1
     starts = np.maximum(starts, 0)
     stops = np.minimum(stops, plan.output_shape)

@@ -46,6 +46,10 @@ _WORDS = {
     r"pass a smaller --shard or fewer --workers": "take fewer workers",
     r"begin it again, and press Resume": "start it again, and press Resume",
     r"repeat it with --overwrite": "press Start over",
+    r"leave uncertainty out, or the table of positions": "untick “How far it may be off”, or name "
+    "no table",
+    r"leave uncertainty out": "untick “How far it may be off”",
+    r"leave keep_measured out": "untick “Keep every measured slice”",
 }
 
 
@@ -67,6 +71,11 @@ class Planned:
     def output(self) -> Path:
         """The store that the run fills."""
         return self.plan.output
+
+    @property
+    def finer(self) -> float:
+        """How many times closer slices of the result stand than the layer shows its own."""
+        return self.wish.voxel_size.z / self.plan.voxel_size.z
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -155,9 +164,7 @@ def _origin(wish: Wish) -> tuple[float, float, float]:
     size was entered; to a millionth of a nm, so that a plan made anew finds its store again.
     """
     layer = wish.layer
-    voxels = (layer.translate + layer.affine.translate) / layer.scale
-    if wish.box is not None:
-        voxels = voxels + [part.start for part in wish.box]
+    voxels = (layer.translate + layer.affine.translate) / layer.scale + wish.start
     z, y, x = (round(float(nm), 6) + 0.0 for nm in voxels * tuple(wish.voxel_size))
     return z, y, x
 

@@ -24,7 +24,7 @@ from napari_d2r.volumes import MAX_FACTOR, MIN_FACTOR, VoxelSize
 from napari_d2r.widgets._controls import in_a_row, named, push_button
 from napari_d2r.widgets._fold import Fold
 from napari_d2r.widgets._layer_choice import LayerChoice
-from napari_d2r.widgets._layers import Box, require_stack
+from napari_d2r.widgets._layers import Box, finest_data, require_stack
 from napari_d2r.widgets._method_choice import MethodChoice
 from napari_d2r.widgets._model_choice import ModelChoice
 from napari_d2r.widgets._preferences import preferences
@@ -32,6 +32,7 @@ from napari_d2r.widgets._regions import RegionChoice
 from napari_d2r.widgets._voxel_size_edit import VoxelSizeEdit
 from napari_d2r.widgets._where_to_run import WhereToRun
 from napari_d2r.widgets._wrapped_label import WrappedLabel
+from napari_d2r.widgets._z_table_choice import ZTable, ZTableChoice
 
 SHARD_SECONDS = 1.0  # of work per block: the screen should show something soon
 _TIMES_ELSEWHERE = 10  # as much for other processes, which each begin with some more
@@ -43,7 +44,8 @@ class Wish:
     """The filled form: everything that shapes a result, and where it goes.
 
     ``box`` is the region in voxels of the layer (None: all of it), ``save_to`` the file
-    wished for (None: the cache folder).
+    wished for (None: the cache folder). ``z_table`` says where slices stand (None: evenly); the
+    voxel size has their mean distance then.
     """
 
     layer: Any
@@ -52,6 +54,17 @@ class Wish:
     model_title: str
     box: Box | None
     save_to: Path | None
+    z_table: ZTable | None = None
+
+    @property
+    def start(self) -> tuple[float, float, float]:
+        """First voxel of the region; along z in steps of the voxel size, wherever slices stand."""
+        if self.box is None:
+            return 0.0, 0.0, 0.0
+        z, y, x = (part.start or 0 for part in self.box)
+        if self.z_table is not None:
+            z = self.z_table.places[z] / self.voxel_size.z
+        return float(z), float(y), float(x)
 
 
 class SuperResolveForm(QWidget):
@@ -88,7 +101,8 @@ class SuperResolveForm(QWidget):
         """
         layer = self.layer.layer
         require_stack(layer)
-        voxel_size = self.voxel_size.value
+        table = self.z_table.table_of(finest_data(layer).shape[0])
+        voxel_size = self._voxel_size_by(table)
         if voxel_size is None:
             raise InputError(
                 f"The voxel size of {layer.name} is not known; enter its three edges in nm."
@@ -109,13 +123,17 @@ class SuperResolveForm(QWidget):
         }
         if self.target.currentIndex() == 1:
             fields["factor"] = self.factor.value()
+        box = self.region.box_in(layer)
+        if table is not None:
+            fields["z_positions"] = table.positions if box is None else table.positions[box[0]]
         return Wish(
             layer,
             voxel_size,
             SuperResolveJob.checked(fields, "The form"),
             self.model.title,
-            self.region.box_in(layer),
+            box,
             self._save_to(),
+            table,
         )
 
     def _fill(self, rows: QFormLayout, viewer: Any) -> None:
@@ -124,6 +142,7 @@ class SuperResolveForm(QWidget):
         self.model = ModelChoice()
         self.voxel_size = VoxelSizeEdit()
         self.voxel_size_note = WrappedLabel("voxel_size_note", "Where the voxel size comes from")
+        self.z_table = ZTableChoice()
         self.target = _choice(
             "target",
             "Target",
@@ -175,6 +194,7 @@ class SuperResolveForm(QWidget):
         rows.addRow(self.model.note)
         rows.addRow("Voxel, nm", self.voxel_size)
         rows.addRow(self.voxel_size_note)
+        rows.addRow(Fold("uneven", "Slices at uneven distances", self.z_table))
         rows.addRow("Target", self.target)
         rows.addRow("Factor", self.factor)
         rows.addRow(self.keep_measured)
@@ -236,6 +256,7 @@ class SuperResolveForm(QWidget):
         self.layer.layer_moved.connect(self.voxel_size.follow)  # which tells
         self.layer.data_changed.connect(self._tell)
         self.voxel_size.changed.connect(self._on_voxel_size)
+        self.z_table.changed.connect(self._on_voxel_size)
         self.target.currentIndexChanged.connect(self._show_target)
         self.save_format.currentTextChanged.connect(self._on_format)
         self.save_to.editingFinished.connect(self._on_save_to)
@@ -266,12 +287,35 @@ class SuperResolveForm(QWidget):
 
     def _on_layer(self, layer: Any) -> None:
         self.region.suggest(None)
+        self.z_table.clear()
         self.voxel_size.read(layer)  # tells
 
+    @property
+    def _table(self) -> ZTable | None:
+        """That of the layer; None also where it is wrong."""
+        layer = self.layer.layer
+        try:
+            require_stack(layer)
+            return self.z_table.table_of(finest_data(layer).shape[0])
+        except InputError:
+            return None
+
+    def _voxel_size_by(self, table: ZTable | None) -> VoxelSize | None:
+        """As entered, with the mean distance of slices where a table says that."""
+        return self.voxel_size.value if table is None else self.voxel_size.value_at(table.mean)
+
     def _on_voxel_size(self) -> None:
-        size, layer = self.voxel_size.value, self.layer.layer
+        table = self._table
+        size, layer = self._voxel_size_by(table), self.layer.layer
         if size is None:
             text = "Please enter: the layer does not say how large its voxels are."
+        elif table is not None:
+            entered, mean = f"{self.voxel_size.edges['z'].value():.6g}", f"{size.z:.6g}"
+            instead = "" if entered in ("0", mean) else f" instead of {entered}"
+            text = (
+                f"Along Z the table counts: slices are {mean} nm apart in the mean{instead}; Run "
+                "sets that on the layer too."
+            )
         elif self.voxel_size.is_from_layer:
             text = "From the layer; correct it here if it is wrong."
         else:
@@ -281,7 +325,7 @@ class SuperResolveForm(QWidget):
         self._tell()
 
     def _show_target(self, *_: Any) -> None:
-        is_isotropic, size = self.target.currentIndex() == 0, self.voxel_size.value
+        is_isotropic, size = self.target.currentIndex() == 0, self._voxel_size_by(self._table)
         self.factor.setEnabled(not is_isotropic)
         if is_isotropic and size is not None and MIN_FACTOR <= size.anisotropy <= MAX_FACTOR:
             was_blocked = self.factor.blockSignals(True)

@@ -136,7 +136,7 @@ class SuperResolveRun(QObject):
             array,
             name=f"{wish.layer.name} [{about.method_name} ×{plan.grid.factor:g}]",
             metadata={METADATA: facts},
-            placed=placement(wish.layer, plan.grid.factor, wish.box, offset=plan.grid.offset),
+            placed=placement(wish.layer, self.planned.finer, wish.start, offset=plan.grid.offset),
             layer=_layer_of(self._viewer, facts["path"]),
             parent=self,
         )
@@ -166,8 +166,8 @@ class SuperResolveRun(QObject):
             metadata={METADATA: {"kind": "uncertainty", "path": str(store)}},
             **placement(
                 wish.layer,
-                plan.grid.factor,
-                wish.box,
+                self.planned.finer,
+                wish.start,
                 offset=plan.grid.offset,
                 copy_contrast=False,
             ),
@@ -289,9 +289,7 @@ def _first_voxel(viewer: Any, planned: Planned) -> tuple[int, int, int]:
     point = np.array(viewer.dims.point, float)
     shown = list(viewer.dims.displayed)
     point[shown] = np.array(viewer.scene.camera.center, float)[-len(shown) :]
-    voxel = np.array(wish.layer.world_to_data(point), float)[-3:]
-    if wish.box is not None:
-        voxel -= [part.start for part in wish.box]
-    voxel[0] *= plan.grid.factor
+    voxel = np.array(wish.layer.world_to_data(point), float)[-3:] - wish.start
+    voxel[0] *= planned.finer
     z, y, x = np.clip(np.rint(voxel), 0, np.array(plan.output_shape) - 1).astype(int).tolist()
     return z, y, x

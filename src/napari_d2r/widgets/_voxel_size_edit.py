@@ -65,7 +65,11 @@ class VoxelSizeEdit(QWidget):
     @property
     def value(self) -> VoxelSize | None:
         """The voxel size, or None while an edge is unknown."""
-        edges = [self.edges[axis].value() for axis in "zyx"]
+        return self.value_at(self.edges["z"].value())
+
+    def value_at(self, z: float) -> VoxelSize | None:
+        """The voxel size where slices are ``z`` nm apart, whatever is entered for that."""
+        edges = z, self.edges["y"].value(), self.edges["x"].value()
         return VoxelSize(*edges) if all(edge > _UNKNOWN for edge in edges) else None
 
     def set_value(self, size: VoxelSize | None) -> None:

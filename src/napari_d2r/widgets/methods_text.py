@@ -80,6 +80,11 @@ def _measured(about: Provenance) -> str:
     every = about.measured_slices_at_multiples_of
     if about.measured_slices == "restored":
         return "Measured slices are blurred along Z and were restored like those between them."
+    if about.measured_slices_at is not None:
+        return (
+            "The slices stood at uneven distances along z, as a table says (above: their mean); "
+            "those that fall on the new grid are unchanged, the others count where they stood."
+        )
     if every is None:
         return "Measured slices are kept where they fall on the new grid."
     return f"Measured slices are unchanged and stand at every {every:g}th slice of the result."

@@ -100,6 +100,7 @@ class SuperResolveWidget(QWidget):
         self._planned = planned
         self._preview.set_plan(planned)
         self.view.show_plan(planned)
+        self.form.z_table.show_effect(planned)
         self._show_run()
 
     def _on_not_planned(self, wish: Wish, sentence: str) -> None:
