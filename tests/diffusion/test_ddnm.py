@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -128,6 +130,21 @@ def test_who_knows_the_slice_recovers_it(kind: str, eta: float) -> None:
         clamp=(-1.5, 1.5),
     )
     torch.testing.assert_close(last(steps), truth, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+def test_a_step_adds_as_much_fresh_noise_as_eta_says(eta: float) -> None:
+    """Song et al. 2021, eq. 12 and 16, with the estimate that agrees with what was measured."""
+    operator = operator_of("slice")
+    start, y = torch.randn(1, 1, ROWS, 20), operator.forward @ smooth(ROWS)
+    steps = sample_ddnm(gaussian, operator, y, start, SCHEDULE, (400, 200, 0), drawn(), eta=eta)
+    first, _ = steps
+    before, after = SCHEDULE.alpha_bar[[400, 200]]
+    spread = eta * math.sqrt((1 - after) / (1 - before) * (1 - before / after))
+    predicted = gaussian(start, torch.tensor([400]))
+    kept = math.sqrt(after) * first.x0 + math.sqrt(1 - after - spread**2) * predicted
+    fresh = drawn()(1, tuple(start.shape))
+    torch.testing.assert_close(first.x, kept + spread * fresh, atol=1e-5, rtol=0)
 
 
 def chain(slices: list[Tensor], operator: RowOperator, times: ChainTimes, **keep) -> list[Tensor]:

@@ -42,6 +42,11 @@ def predictor(
     return DDNMPredictor(network, sampler, degradation)
 
 
+def drawn_with(eta: float) -> DDNMPredictor:
+    steps = DDNMSettings(encode_steps=2, first_steps=6)
+    return DDNMPredictor(u_net(), SamplerSettings(steps=3, eta=eta, ddnm=steps))
+
+
 def random_slab(height: int = 9, width: int = 7) -> Tensor:
     return torch.rand(SLICES, height, width, generator=torch.Generator().manual_seed(0))
 
@@ -63,6 +68,14 @@ def test_measured_slices_return(operator: str, direction: str) -> None:
     assert found.shape == (SLICES - 1, K, *slab.shape[1:])
     torch.testing.assert_close(found[:, 0], slab[:-1], atol=1e-6, rtol=0)
     assert float((found[:, 2] - slab[:-1]).abs().max()) > 0.1
+
+
+def test_how_much_fresh_noise_there_is_is_the_samplers() -> None:
+    none, some, all_of_it = (
+        drawn_with(eta).predict(random_slab(), request(WHOLE)) for eta in (0.0, 0.5, 1.0)
+    )
+    assert float((some - none).abs().max()) > 0.01
+    assert float((some - all_of_it).abs().max()) > 0.01
 
 
 @pytest.mark.parametrize("degradation", [BLURRED, BLOCK], ids=str)

@@ -85,6 +85,20 @@ def test_micro_ssim_agrees_with_the_published_one(cubic) -> None:
     assert found.similarity == pytest.approx(expected, abs=2e-3)
 
 
+def test_micro_ssim_takes_the_third_percentile_for_background() -> None:
+    truth = slices(3)
+    test = 0.6 * gaussian_filter(truth, (0, 1.5, 1.5)) + 55
+    found = micro_ssim(truth, test, data_range=255)
+    a, b = truth - np.percentile(truth, 3), found.scale * (test - np.percentile(test, 3))
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    maps = [
+        structural_similarity(*pair, data_range=255, full=True, **options)[1]
+        for pair in zip(a, b, strict=True)
+    ]
+    expected = np.mean([one[5:-5, 5:-5] for one in maps])  # where windows are whole
+    assert found.similarity == pytest.approx(expected, rel=1e-9)
+
+
 def test_micro_ssim_forgives_offset_and_scale_and_nothing_else() -> None:
     truth = slices(4)
     found = micro_ssim(truth, 0.5 * truth + 30, data_range=255)

@@ -23,10 +23,21 @@ def linear(network: SRUNet) -> SRUNet:
     return network
 
 
-def test_size_of_the_published_one():
-    """2,408,257 parameters as published, with kernels of three rows for every stride."""
+def weights(given: int, width: int, taps: int = 27) -> int:
+    """Of a convolution, plain or transposed, with its biases."""
+    return taps * given * width + width
+
+
+def test_size_is_the_published_one_but_for_the_kernels_of_its_strides():
+    """2,408,257 parameters as published, with kernels of 3 x 3 x 3 for every stride."""
+    plain = sum(
+        weights(given, width) + 2 * weights(width, width)
+        for given, width in [(1, 32), (32, 64), (64, 128), (64, 32), (128, 64)]
+    ) + weights(32, 1)
+    strided = {(32, 32): 15 * 9, (64, 64): 3 * 9, (64, 32): 7 * 4, (128, 64): 3 * 4}
+    assert plain + sum(weights(*layer) for layer in strided) == 2_408_257
     count = sum(parameter.numel() for parameter in SRUNet().parameters())
-    assert count == pytest.approx(2_408_257, rel=0.01)
+    assert count == plain + sum(weights(*layer, taps) for layer, taps in strided.items())
 
 
 @pytest.mark.parametrize("factor", FACTORS)
