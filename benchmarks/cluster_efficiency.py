@@ -2,30 +2,33 @@
 
 python benchmarks/cluster_efficiency.py [STACK]
 
-First a run in this process records how long shards take to be computed and to be written; then a
-simulation, event by event, draws from these times. What it assumes stands in `Cluster`, and
-docs/cluster.md explains it. STACK is an image file; without one, a phantom. Prints a table.
+First a run in this process records how long shards take to be computed and to be written, those of
+coarser levels too; then a simulation, event by event, draws from these times, level by level. What
+it assumes stands in `Cluster`, and docs/cluster.md explains it. STACK is an image file; without
+one, a phantom. Prints a table.
 """
 
 import heapq
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from _common import print_table
 
-from napari_d2r.io import OmeZarrOutput, open_volume
+from napari_d2r.io import OmeZarrOutput, create_output, open_volume
 from napari_d2r.jobs import SuperResolveJob
 from napari_d2r.samples import phantom_sample
 from napari_d2r.stages import _fill
 from napari_d2r.stages.super_resolve import resolve_super_resolve, run_super_resolve
-from napari_d2r.volumes import Volume
+from napari_d2r.volumes import Volume, VoxelSize
 
 JOB_BYTES, SHARD_BYTES = 10e12, 2**24  # a shard is the largest that a plan chooses
+WHOLE = 256  # the edge of such a shard
 EDGE = 128  # of the shards that are recorded; eight make one of the job
+COARSER = 8  # shards of a level make one of the next
 
 
 @dataclass(frozen=True)
@@ -45,10 +48,12 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Recorded:
-    """Seconds of shards, and the mean length of their files."""
+    """Seconds of shards of `EDGE`, of coarser ones of `WHOLE`, and the mean length of a file."""
 
     compute: np.ndarray
     write: np.ndarray
+    coarsen: np.ndarray
+    write_coarser: np.ndarray
     stored_bytes: float
 
 
@@ -77,53 +82,114 @@ def recorded(stack: Volume) -> Recorded:
             plan = resolve_super_resolve(job, stack, Path(folder) / "out.ome.zarr")
             for _ in run_super_resolve(plan):
                 pass
+            _fill.fill_in_parts, OmeZarrOutput.put = fill_in_parts, put
+            values = open_volume(plan.output).read()[:WHOLE, :WHOLE, :WHOLE]
+            coarser = recorded_coarser(values, Path(folder) / "coarser.ome.zarr")
     finally:
         _fill.fill_in_parts, OmeZarrOutput.put = fill_in_parts, put
-    return Recorded(np.array(computed), np.array(written), float(np.mean(sizes)))
+    return Recorded(np.array(computed), np.array(written), *coarser, float(np.mean(sizes)))
+
+
+def recorded_coarser(values: np.ndarray, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Seconds to make a shard of a coarser level of eight others, and to write it; five times."""
+    cube = np.pad(values, [(0, WHOLE - length) for length in values.shape], "wrap")
+    output = create_output(
+        path,
+        shape=(2 * WHOLE,) * 3,
+        dtype=cube.dtype,
+        voxel_size=VoxelSize(10, 10, 10),
+        identity="",
+        shard=(WHOLE,) * 3,
+    )
+    for shard in output.shards():
+        output.write(shard, cube)
+    ((shard,),) = output.coarser_shards()
+    made, written = [], []
+    for _ in range(5):
+        began = time.perf_counter()
+        mean = output.coarsened(shard)
+        made.append(time.perf_counter() - began)
+        output.put(shard, mean)
+        written.append(time.perf_counter() - began - made[-1])
+    output.discard()
+    return np.array(made), np.array(written)
+
+
+@dataclass
+class Level:
+    """The shards of a level: seconds of each, and the bytes that go through the file system."""
+
+    compute: np.ndarray
+    write: np.ndarray
+    bytes_each: float
+    waiting: list[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.waiting = list(range(len(self.compute)))
+
+
+def levels(times: Recorded, cluster: Cluster, rng: np.random.Generator) -> list[Level]:
+    """The level that is computed, and those that are made of the one before."""
+    parts, count = SHARD_BYTES // EDGE**3, int(JOB_BYTES / SHARD_BYTES)
+    stored = parts * times.stored_bytes
+    compute = rng.choice(times.compute, (count, parts)).sum(1)
+    found = [Level(compute, rng.choice(times.write, (count, parts)).sum(1), stored)]
+    while count > 1:
+        count = -(-count // COARSER)
+        made, written = rng.choice(times.coarsen, count), rng.choice(times.write_coarser, count)
+        found.append(Level(made, written, (COARSER + 1) * stored))
+    for level in found:
+        level.compute[rng.random(len(level.compute)) < cluster.slow_share] *= cluster.slow_factor
+    return found
 
 
 def played(times: Recorded, cluster: Cluster, seed: int = 0) -> tuple[float, float, int]:
     """Share of all workers' time that went into shards that count; hours; shards begun again.
 
     From the moment the first worker is asked for to the end of the last shard. A worker holds one
-    shard in the making and one that waits, so that the next one is handed out while it computes.
+    shard in the making and one that waits, so that the next one is handed out while it computes. No
+    shard of a level is begun before those of the level before are all done.
     """
     rng = np.random.default_rng(seed)
-    parts = SHARD_BYTES // EDGE**3
-    num_shards, num_begun, num_done = int(JOB_BYTES / SHARD_BYTES), 0, 0
-    computing = rng.choice(times.compute, (num_shards, parts)).sum(1)
-    computing[rng.random(num_shards) < cluster.slow_share] *= cluster.slow_factor
-    writing = rng.choice(times.write, (num_shards, parts)).sum(1)
-    useful = handed_out = stored = last = 0.0
+    useful = handed_out = stored = ended = 0.0
+    num_lost = 0
     joins = rng.uniform(0, cluster.begin_within, cluster.workers) + cluster.warm_up
     dies = joins + rng.exponential(cluster.mean_life, cluster.workers)
-    arrived = joins.tolist()  # when the next shard of each worker is in its hands
-    computed: dict[int, tuple[float, float]] = {}  # by worker: when its shard began, its write
-    events = [(joins[worker], worker) for worker in range(cluster.workers)]
-    heapq.heapify(events)
-    while num_done < num_shards:
-        moment, worker = heapq.heappop(events)
-        if worker not in computed:  # it begins a shard
-            begins = max(moment, arrived[worker])
-            compute, write = computing[num_begun % num_shards], writing[num_begun % num_shards]
-            num_begun += 1
-            handed_out = max(handed_out, begins) + cluster.hand_out
-            arrived[worker] = handed_out
-            computed[worker] = (begins, write)
-            heapq.heappush(events, (begins + compute, worker))
-            continue
-        begins, write = computed.pop(worker)
-        stored = max(stored, moment) + parts * times.stored_bytes / cluster.bandwidth
-        ends = max(moment + write, stored)
-        if ends > dies[worker]:
-            ends = arrived[worker] = dies[worker] + cluster.replaced_after + cluster.warm_up
-            dies[worker] = ends + rng.exponential(cluster.mean_life)
-        else:
-            num_done += 1
-            useful += moment + write - begins
-            last = max(last, ends)
-        heapq.heappush(events, (ends, worker))
-    return useful / (cluster.workers * last), last / 3600, num_begun - num_done
+    arrived = joins.copy()  # when the next shard of each worker is in its hands
+    free = [(moment, worker) for worker, moment in enumerate(joins)]
+    for level in levels(times, cluster, rng):
+        events = [(max(moment, ended), worker) for moment, worker in free]
+        heapq.heapify(events)
+        free, making = [], {}  # by worker: its shard, and when that began
+        while events:
+            moment, worker = heapq.heappop(events)
+            if worker not in making:
+                if not level.waiting:
+                    free.append((moment, worker))
+                    continue
+                begins = max(moment, arrived[worker])
+                making[worker] = (level.waiting.pop(), begins)
+                handed_out = max(handed_out, begins) + cluster.hand_out
+                arrived[worker] = handed_out
+                heapq.heappush(events, (begins + level.compute[making[worker][0]], worker))
+                continue
+            shard, begins = making.pop(worker)
+            write = level.write[shard]
+            stored = max(stored, moment) + level.bytes_each / cluster.bandwidth
+            ends = max(moment + write, stored)
+            if ends > dies[worker]:
+                num_lost += 1
+                level.waiting.append(shard)
+                if free:
+                    idle, other = free.pop()
+                    heapq.heappush(events, (max(idle, dies[worker]), other))
+                ends = arrived[worker] = dies[worker] + cluster.replaced_after + cluster.warm_up
+                dies[worker] = ends + rng.exponential(cluster.mean_life)
+            else:
+                useful += moment + write - begins
+                ended = max(ended, ends)
+            heapq.heappush(events, (ends, worker))
+    return useful / (cluster.workers * ended), ended / 3600, num_lost
 
 
 def main(stack: Volume) -> None:
@@ -131,7 +197,8 @@ def main(stack: Volume) -> None:
     print(
         f"{len(times.compute)} shards of {EDGE} voxels: compute {times.compute.mean():.2f} s "
         f"({times.compute.min():.2f} to {times.compute.max():.2f}), write {times.write.mean():.3f} "
-        f"s, {times.stored_bytes / 1e6:.2f} MB each"
+        f"s, {times.stored_bytes / 1e6:.2f} MB each\nof a coarser level, {WHOLE} voxels: make "
+        f"{times.coarsen.mean():.2f} s, write {times.write_coarser.mean():.2f} s"
     )
     faster = replace(times, compute=times.compute / 30)
     cases = {

@@ -88,7 +88,7 @@ def main(runs: int) -> None:
         with (
             Timer(os, "fsync") as sync,
             Timer(Journal, "add") as journal,
-            Timer(super_resolve, "_identity") as identity,
+            Timer(super_resolve, "identity_of") as identity,
             Timer(OmeZarrOutput, "put") as put,
         ):
             seconds, result = run(stack, shard)

@@ -37,14 +37,14 @@ WHOLE = {  # with all that they call
     "measure the rate": [("_super_resolve_plan.py", "_rate")],
     "sample the grey values": [("_intensity.py", "of")],
     "look for damaged slices": [("_guard.py", "find_damage")],
-    "hash of the input": [("super_resolve.py", "_identity")],
+    "hash of the input": [("_identity.py", "identity_of")],
     "linear interpolation": [("_depth.py", "linear_base")],
     "grey values to unit and back, rounding": [
         ("_intensity.py", "to_unit"),
         ("_intensity.py", "from_unit"),
     ],
-    "write shards": [("_ome_zarr.py", "write")],
-    "write the pyramid": [("_ome_zarr.py", "publish_stream")],
+    "write shards": [("_output.py", "put"), ("_output.py", "note")],
+    "read for the pyramid": [("_output.py", "coarsened")],
 }
 REST = "everything else: sums, copies, Python"
 

@@ -110,7 +110,7 @@ def test_a_damaged_shard_is_not_delivered(
 
 
 @pytest.mark.parametrize("anew", [["--overwrite"], ["--overwrite", "--resume"]])
-@pytest.mark.parametrize("where", ["", "0"])
+@pytest.mark.parametrize("where", ["", "0", "1"])
 def test_damaged_metadata_are_said(
     command: list[str],
     whole: dict[str, bytes],
@@ -165,6 +165,31 @@ def test_both_options_go_on_with_what_fits_and_drop_what_does_not(
     assert journal.read_bytes().startswith(before)
     assert main(both) == 0
     assert files_of(tmp_path) == whole
+
+
+@pytest.mark.parametrize("name", ["out.ome.zarr", "out.tif"])
+def test_a_result_that_is_whole_is_kept(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    command[2] = str(tmp_path / name)
+    assert main(command) == 0
+    before = files_of(tmp_path)
+    store = name if name.endswith(".zarr") else f"{name}.ome.zarr"
+    (tmp_path / f"{store}.partial.jsonl").write_bytes(b"")  # of a run that was killed at its end
+    for options in (["--resume"], ["--resume", "--overwrite"]):
+        capsys.readouterr()
+        assert main([*command, *options]) == 0
+        told = capsys.readouterr()
+        assert f"{name} is complete, of the same input, model and settings" in told.err
+        assert "million voxels per second" not in told.out
+        assert files_of(tmp_path) == before
+    changed = [*command, "--factor", "2", "--resume"]
+    assert main(changed) == 2
+    assert f"{name} exists, and is of another input, model or settings" in capsys.readouterr().err
+    assert files_of(tmp_path) == before
+    assert main([*changed, "--overwrite"]) == 0
+    assert files_of(tmp_path).keys() == before.keys()
+    assert files_of(tmp_path) != before
 
 
 def weights_of(folder: Path) -> dict[str, bytes]:

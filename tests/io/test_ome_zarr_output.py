@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from ome_zarr_models.v05 import Image
 from zarr.storage import LocalStore
 
-from napari_d2r.errors import DiskFullError, InputError
+from napari_d2r.errors import DamagedError, DiskFullError, InputError
 from napari_d2r.io import (
     create_output,
     interrupted_shard,
@@ -321,18 +321,40 @@ def test_publishing_can_be_given_up_and_begun_again(tmp_path):
     steps = output.publish_stream({})
     done, total = next(steps)
     steps.close()
-    assert (done, total) == (1, 30)  # 8 x 150 x 40 in chunks of 16
+    assert (done, total) == (1, 6)  # 8 x 150 x 40 in shards of 16 x 64 x 32
     output.release()
     assert left(tmp_path) == ["o.ome.zarr.partial", "o.ome.zarr.partial.jsonl"]
     assert open_volume(output.partial_path).shape == shape
+    kept = (output.partial_path / "1/c/0/0/0").stat().st_ino
     again = create_output(path, **settings, resume=True)
     assert len(again.done) == len(again.shards())
-    assert list(again.publish_stream({"run": 2})) == [(n + 1, 30) for n in range(30)]
+    assert list(again.publish_stream({"run": 2})) == [(n + 1, 6) for n in range(6)]
     again.release()
     assert left(tmp_path) == ["o.ome.zarr"]
+    assert (path / "1/c/0/0/0").stat().st_ino == kept
     source = open_source(path)
     assert source.provenance == {"run": 2}
     np.testing.assert_array_equal(source.coarser[0][0, 0], np.arange(40))
+
+
+@pytest.mark.parametrize("damage", ["truncate", "empty", "delete"])
+def test_no_coarser_shard_is_made_of_damaged_ones(tmp_path, damage):
+    """zarr reads zeros where a file is empty or gone."""
+    shape = (8, 300, 40)
+    settings = SETTINGS | {"shape": shape, "shard": (16, 64, 32)}
+    output = create_output(tmp_path / "o.ome.zarr", **settings)
+    fill(output, np.ones(shape, np.uint8))
+    (coarser,) = output.coarser_shards()
+    assert [shard.index for shard in output.sources(coarser[0])] == [0, 2]
+    assert [shard.index for shard in output.sources(coarser[-1])] == [9]
+    file = output.partial_path / "0/c/0/1/0"
+    if damage == "delete":
+        file.unlink()
+    else:
+        file.write_bytes(b"" if damage == "empty" else file.read_bytes()[:-1])
+    with pytest.raises(DamagedError, match=r"0/c/0/1/0 is \d+ bytes long, not \d+\); delete it"):
+        output.coarsened(coarser[0])
+    assert (output.coarsened(coarser[-1]) == 1).all()
 
 
 def test_publishing_an_unfinished_store_is_a_mistake(tmp_path):

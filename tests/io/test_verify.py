@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from napari_d2r.errors import InputError
-from napari_d2r.io import create_output, open_volume
+from napari_d2r.io import _output, create_output, open_volume
 from napari_d2r.stages.verify import VerifyReport, verify_stream
 from napari_d2r.volumes import VoxelSize
 
@@ -106,6 +106,30 @@ def test_an_interrupted_run_is_mended(tmp_path: Path, damage: Callable[[Path], N
     assert report(path, mend=True).is_mended
     begun(path, resume=True)
     np.testing.assert_array_equal(open_volume(path).read(), VALUES)
+
+
+@pytest.mark.parametrize("damage", [cut, empty, delete, flip_data, flip_index])
+def test_a_run_that_was_interrupted_in_its_coarser_levels_is_mended(
+    tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    whole, path = tmp_path / "whole.ome.zarr", tmp_path / "out.ome.zarr"
+    for one in (whole, path):
+        begun(one)
+    begun(whole, resume=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_output, "move_into_place", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            begun(path, resume=True)
+    assert (report(path).num_shards, report(path).damaged) == (60, ())
+    damage(tmp_path / "out.ome.zarr.partial" / "1" / "c" / "0" / "0" / "1")
+    assert [one.file for one in report(path, mend=True).damaged] == ["1/c/0/0/1"]
+    begun(path, resume=True)
+    for file in whole.rglob("c/*/*/*"):
+        assert (path / file.relative_to(whole)).read_bytes() == file.read_bytes()
+
+
+def stopped(*_: Path) -> None:
+    raise KeyboardInterrupt
 
 
 def test_an_interrupted_run_is_mended_beside_the_result_that_it_will_replace(

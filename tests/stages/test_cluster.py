@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from napari_d2r.errors import D2RError, InputError
-from napari_d2r.io import open_volume, save_tiff
+from napari_d2r.io import OmeZarrOutput, open_volume, save_tiff
 from napari_d2r.jobs import (
     BlockWritten,
     CancelToken,
@@ -43,19 +43,25 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A stack on disk, since workers read it themselves."""
-    values = np.random.default_rng(0).integers(0, 255, (9, 128, 160)).astype(np.uint8)
+    """A stack on disk, since workers read it themselves; its result has two coarser levels."""
+    values = np.random.default_rng(0).integers(0, 255, (5, 64, 520)).astype(np.uint8)
     path = tmp_path_factory.mktemp("cluster") / "stack.tif"
     size = VoxelSize(40, 10, 10)
     return save_tiff(path, values, shape=values.shape, dtype=values.dtype, voxel_size=size)
 
 
 @pytest.fixture(scope="module")
-def alone(file: Path, tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
+def alone(file: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """What one process makes of it."""
     path = tmp_path_factory.mktemp("alone") / "out.ome.zarr"
     list(stream(job(), file, path))
-    return open_volume(path).read()
+    return levels_of(path)
+
+
+def levels_of(path: Path) -> dict[str, bytes]:
+    """The files of all levels; how they were made stands in the group beside them."""
+    files = [file for level in "012" for file in (path / level).rglob("*") if file.is_file()]
+    return {str(file.relative_to(path)): file.read_bytes() for file in files}
 
 
 def job(**cluster: Any) -> SuperResolveJob:
@@ -93,7 +99,7 @@ def one_but(victims: list[psutil.Process]) -> psutil.Process:
 
 
 def test_workers_that_are_killed_and_stopped_change_nothing(
-    file: Path, alone: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    file: Path, alone: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from napari_d2r.stages import _cluster
 
@@ -109,15 +115,45 @@ def test_workers_that_are_killed_and_stopped_change_nothing(
     assert len(victims) == 2
     assert 1 <= max(counts) <= 3  # on a busy machine the last may come too late
     assert len(counts) > 1  # of one that was killed, until it is begun again
-    assert np.array_equal(open_volume(path).read(), alone)
+    assert levels_of(path) == alone
     assert [p.name for p in tmp_path.iterdir()] == ["out.ome.zarr"]
     for victim in victims:
         if victim.is_running():
             victim.kill()
 
 
+def test_workers_write_the_pyramid_and_one_process_goes_on_with_it(
+    file: Path, alone: dict[str, bytes], tmp_path: Path
+) -> None:
+    """A worker is killed in it, and then the run is cancelled."""
+    path, cancel, told = tmp_path / "out.ome.zarr", CancelToken(), []
+
+    def by_workers_only(*_: object) -> None:
+        raise AssertionError("the process that was asked computes no shard")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(OmeZarrOutput, "coarsened", by_workers_only)
+        for event in stream(job(workers=2), file, path, cancel):
+            if isinstance(event, Progress) and event.unit == "parts":
+                told.append(event)
+                if event.done == 2:
+                    workers()[0].kill()
+                if event.done == 6:  # five of the first coarser level, and one of the second
+                    cancel.cancel()
+    assert event.outcome is Outcome.CANCELLED
+    assert (told[0].done, told[-1].done, told[-1].total) == (0, 6, 8)
+    assert not path.exists()
+    events = list(stream(job(), file, path, resume=True))
+    assert not any(isinstance(event, BlockWritten) for event in events)
+    parts = [
+        event.done for event in events if isinstance(event, Progress) and event.unit == "parts"
+    ]
+    assert parts == [6, 7, 8]
+    assert levels_of(path) == alone
+
+
 def test_a_lost_scheduler_is_said_and_resume_goes_on(
-    file: Path, alone: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    file: Path, alone: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from napari_d2r.stages import _cluster
 
@@ -132,9 +168,8 @@ def test_a_lost_scheduler_is_said_and_resume_goes_on(
                     scheduler.kill()
     assert not path.exists()
     events = list(stream(job(), file, path, resume=True))  # here, without a cluster
-    total = next(event.total for event in events if isinstance(event, Progress))
-    assert sum(isinstance(event, BlockWritten) for event in events) <= total - written
-    assert np.array_equal(open_volume(path).read(), alone)
+    assert sum(isinstance(event, BlockWritten) for event in events) <= 9 - written
+    assert levels_of(path) == alone
 
 
 class scheduler_and_worker:
@@ -199,6 +234,39 @@ def test_without_sbatch_nothing_is_submitted(
         list(stream(job(kind="slurm", workers=1), file, tmp_path / "out.ome.zarr"))
 
 
+def test_what_sbatch_refuses_is_told_as_it_said_it(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("dask_jobqueue")
+    (tmp_path / "site.yaml").write_text("cores: 1\nmemory: 1 GB\n")
+    sbatch = tmp_path / "sbatch"
+    sbatch.write_text("#!/bin/sh\necho 'sbatch: error: Invalid account specified' >&2\nexit 1\n")
+    sbatch.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    asked = job(kind="slurm", workers=2, site=tmp_path / "site.yaml")
+    with pytest.raises(InputError, match=r"SLURM refused the jobs: sbatch: error: Invalid account"):
+        list(stream(asked, file, tmp_path / "out.ome.zarr"))
+    assert not (tmp_path / "out.ome.zarr").exists()
+
+
+def test_one_job_that_slurm_takes_is_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("dask_jobqueue")
+    from napari_d2r.stages._slurm import cluster_of, submit
+
+    for name, says in {
+        "sbatch": 'mkdir taken 2>/dev/null || { echo "QOSMaxSubmitJobLimit" >&2; exit 1; }\necho 7',
+        "scancel": 'echo "$1" > cancelled',
+    }.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\ncd {tmp_path}\n{says}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with cluster_of({"cores": 1, "memory": "1 GB"}) as cluster:
+        submit(cluster, 2)
+    assert (tmp_path / "cancelled").read_text() == "7\n"
+
+
 def test_a_cluster_that_cannot_be_closed_hides_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     from napari_d2r.stages import _cluster
 
@@ -249,10 +317,10 @@ def test_a_site_file_becomes_a_job_script(tmp_path: Path) -> None:
         slurm_cluster(tmp_path / "missing.yaml")
 
 
-def test_the_real_slurm(file: Path, alone: np.ndarray, tmp_path: Path) -> None:
+def test_the_real_slurm(file: Path, alone: dict[str, bytes], tmp_path: Path) -> None:
     site = os.environ.get("NAPARI_D2R_SLURM_SITE")
     if not site:
         pytest.skip("NAPARI_D2R_SLURM_SITE names no site file of a real SLURM")
     path = tmp_path / "out.ome.zarr"
     list(stream(job(kind="slurm", workers=2, site=site), file, path))
-    assert np.array_equal(open_volume(path).read(), alone)
+    assert levels_of(path) == alone

@@ -26,8 +26,8 @@ from napari_d2r.stages.super_resolve import resolve_super_resolve, run_super_res
 from napari_d2r.volumes import Volume, VoxelSize
 
 pytestmark = pytest.mark.usefixtures("known_rate")
-LINEAR = SuperResolveJob(method="linear", device="cpu")
-UNITS = {"out.ome.zarr": "chunks", "out.tif": "slices"}
+LINEAR = SuperResolveJob(method="linear", device="cpu", shard=64)
+UNITS = {"out.ome.zarr": "parts", "out.tif": "slices"}
 
 
 @pytest.fixture
@@ -70,9 +70,30 @@ def test_a_cancel_in_the_last_stage_is_obeyed_and_resumed(
     assert len(open_source(tmp_path / name).coarser) == (name == "out.ome.zarr")
 
 
+def test_the_image_pyramid_is_gone_on_with_where_it_was(
+    run: Callable[..., Iterator[Event]], tmp_path: Path
+) -> None:
+    cancel = CancelToken()
+    for event in run("out.ome.zarr", cancel=cancel):
+        if isinstance(event, Progress) and event.unit == "parts" and event.done == 4:
+            cancel.cancel()
+    assert isinstance(event, Finished)
+    assert event.outcome is Outcome.CANCELLED
+    told = [e for e in run("out.ome.zarr", resume=True) if isinstance(e, Progress)]
+    assert [e.done for e in told if e.unit == "parts"] == [4, 5, 6, 7, 8, 9]
+    list(run("whole.ome.zarr"))
+    out, whole = tmp_path / "out.ome.zarr", tmp_path / "whole.ome.zarr"
+    for level in "01":
+        assert files_of(out / level) == files_of(whole / level)
+
+
+def files_of(folder: Path) -> dict[Path, bytes]:
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
 def test_the_image_pyramid_tells_how_far_it_is(run: Callable[..., Iterator[Event]]) -> None:
-    told = [e for e in run("out.ome.zarr") if isinstance(e, Progress) and e.unit == "chunks"]
-    assert [(e.done, e.total) for e in told] == [(n, 9) for n in range(1, 10)]  # 33 x 150 x 140
+    told = [e for e in run("out.ome.zarr") if isinstance(e, Progress) and e.unit == "parts"]
+    assert [(e.done, e.total) for e in told] == [(n, 9) for n in range(10)]  # 33 x 150 x 140
 
 
 @pytest.mark.parametrize("name", UNITS)

@@ -137,7 +137,7 @@ def test_a_slice_changed_in_the_middle_is_noticed_and_a_resumed_run_counts_its_o
 def test_of_a_huge_volume_a_bounded_part_is_read_for_the_identity(
     wide: Volume, sharded: SuperResolveJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from napari_d2r.stages import super_resolve as stage
+    from napari_d2r.stages import _identity
 
     num_slices, slice_bytes = 40, 130 * 70
     values = np.concatenate([wide.read()] * 5)[:num_slices]
@@ -150,7 +150,7 @@ def test_of_a_huge_volume_a_bounded_part_is_read_for_the_identity(
             reads.append(values[key].nbytes)
             return values[key]
 
-    monkeypatch.setattr(stage, "_HASHED_BYTES", 16 * slice_bytes)
+    monkeypatch.setattr(_identity, "_HASHED_BYTES", 16 * slice_bytes)
     plan = resolve_super_resolve(sharded, Volume(Recorder(), ANISOTROPIC), tmp_path / "out.zarr")
     reads.clear()
     events = run_super_resolve(plan)

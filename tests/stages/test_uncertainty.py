@@ -87,8 +87,9 @@ def test_blocks_are_those_of_the_result(stack: Volume, tmp_path: Path) -> None:
     plan = resolve_super_resolve(LINEAR, stack, tmp_path / "out.ome.zarr")
     told = list(run_super_resolve(plan))
     stages = [event.title for event in told if isinstance(event, StageStarted)]
-    assert stages == ["super-resolve", "uncertainty", *2 * ["write the image pyramid"]]
-    first = next(k for k, event in enumerate(told) if event == StageStarted("uncertainty", 2, 4))
+    pyramid = "write the image pyramid"
+    assert stages == ["super-resolve", pyramid, "uncertainty", pyramid]
+    first = next(k for k, event in enumerate(told) if event == StageStarted("uncertainty", 3, 4))
     assert not any(isinstance(event, BlockWritten) for event in told[first:])
     assert (
         plan.num_bytes
@@ -157,6 +158,16 @@ def test_half_widths_of_an_input_that_changed_are_not_delivered(
     whole = super_resolve(stack, tmp_path / "whole.ome.zarr", job=LINEAR)
     for found, expected in ((done.path, whole.path), (done.uncertainty, whole.uncertainty)):
         np.testing.assert_array_equal(open_volume(found).read(), open_volume(expected).read())
+
+
+def test_a_result_without_its_half_widths_is_not_complete(stack: Volume, tmp_path: Path) -> None:
+    output = tmp_path / "out.ome.zarr"
+    first = super_resolve(stack, output, job=LINEAR)
+    again = super_resolve(stack, output, job=LINEAR, resume=True)
+    assert (again.num_written, again.uncertainty) == (0, first.uncertainty)
+    shutil.rmtree(beside(output))
+    with pytest.raises(InputError, match="exists, and is of another input, model or settings"):
+        super_resolve(stack, output, job=LINEAR, resume=True)
 
 
 def test_what_is_in_the_way_is_told_before_the_work(stack: Volume, tmp_path: Path) -> None:

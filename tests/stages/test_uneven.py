@@ -138,7 +138,7 @@ def test_a_worker_elsewhere_computes_the_same_shards(uneven, job, tmp_path):
     )
     task = pickle.loads(pickle.dumps(ShardTask.of(here, (), output.partial_path, "key")))
     for shard in output.shards():
-        output.note(shard, compute_shard(task, shard)[0])
+        output.note(shard, compute_shard(task, shard, output.sources(shard))[0])
     there = np.stack(list(output.slices()))
     output.release()
     np.testing.assert_array_equal(there, level0(here.output))

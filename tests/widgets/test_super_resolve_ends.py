@@ -107,15 +107,14 @@ def test_a_cancel_in_the_image_pyramid_is_resumed(
         if "pyramid" in widget._run.stage:
             widget._run.cancel()
 
-    slow = OmeZarrOutput.publish_stream
+    coarsened = OmeZarrOutput.coarsened
 
     def slowly(*arguments: Any) -> Any:
-        for step in slow(*arguments):
-            time.sleep(0.3)
-            yield step
+        time.sleep(1)
+        return coarsened(*arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(OmeZarrOutput, "publish_stream", slowly)
+        patch.setattr(OmeZarrOutput, "coarsened", slowly)
         qtbot.mouseClick(widget.view.run, Qt.MouseButton.LeftButton)
         widget._run.changed.connect(cancel_at_the_pyramid)
         qtbot.waitUntil(lambda: not widget._run.is_running, timeout=30000)

@@ -205,11 +205,11 @@ def run_super_resolve_command(
     part = _place_of(arguments.roi, plan, places)
     outcome, done = drain(run_super_resolve(plan, **keep, **part, cancel=cancel), reporter)
     if outcome is Outcome.COMPLETED:
-        rate = done.num_written / done.seconds / 1e6
+        rate = f", {done.num_written / done.seconds / 1e6:.2f} million voxels per second"
         reporter.print(
             [
                 f"{done.path}: {' x '.join(map(str, done.shape))} voxels of {done.voxel_size}, "
-                f"{done.seconds:.1f} s, {rate:.2f} million voxels per second",
+                f"{done.seconds:.1f} s{rate if done.num_written else ''}",
                 *([f"{done.uncertainty}: how far it may be off"] if done.uncertainty else []),
             ]
         )

@@ -153,7 +153,7 @@ def _ome_zarr_04(volume: Volume, folder: Path, origin: Origin, facts: Mapping[st
         for number, level in enumerate(levels)
     ]
     yield from _copied(volume, arrays[0])
-    yield from fill_levels(levels, arrays)
+    yield from fill_levels(arrays)
     image = image_metadata(folder.name, levels, volume.voxel_size, origin)["multiscales"][0]
     image = v04.Image.model_validate({"multiscales": [image | {"version": "0.4"}]})
     group.attrs.update(image.model_dump(mode="json", exclude_none=True, by_alias=True))
@@ -201,7 +201,7 @@ def _precomputed(volume: Volume, folder: Path, origin: Origin, facts: Mapping[st
     ]
     write_info(folder, scales)
     yield from _copied(volume, scales[0])
-    yield from fill_levels(levels, cast("list[zarr.Array[Any]]", scales))
+    yield from fill_levels(cast("list[zarr.Array[Any]]", scales))
     (folder / "provenance").write_text(
         json.dumps(
             {"description": provenance_text(facts), "owners": [], "processing": [], "sources": []}

@@ -38,9 +38,9 @@ class JournalHeader:
     """
 
     identity: str
-    shape: tuple[int, ...]
+    shape: tuple[int, int, int]
     dtype: str
-    shard: tuple[int, ...]
+    shard: tuple[int, int, int]
     chunk: int
     voxel_size: tuple[float, ...]
     origin: tuple[float, ...] = (0.0, 0.0, 0.0)
@@ -63,8 +63,8 @@ class Journal:
         self._num_whole = 0
         self._first_line = b""
         self.header: JournalHeader | None = None
-        self.sizes: dict[int, int] = {}
-        """Finished shards, by index, and the length of their file in bytes (0: no file)."""
+        self.sizes: dict[tuple[int, int], int] = {}
+        """Finished shards, by level and index: the length of their file in bytes (0: no file)."""
 
     @classmethod
     def create(cls, path: Path, header: JournalHeader) -> Journal:
@@ -99,11 +99,12 @@ class Journal:
         self.require_ours()
         os.truncate(self._path, self._num_whole)
 
-    def add(self, index: int, num_bytes: int) -> None:
+    def add(self, level: int, index: int, num_bytes: int) -> None:
         """Record that a shard is finished and on disk; as `require_ours`."""
         self.require_ours()
-        self._append(json.dumps({"shard": index, "bytes": num_bytes}).encode() + b"\n")
-        self.sizes[index] = num_bytes
+        entry = {"shard": index, "bytes": num_bytes, "level": level}
+        self._append(json.dumps(entry).encode() + b"\n")
+        self.sizes[level, index] = num_bytes
 
     def require_ours(self) -> None:
         """Stop before touching the store of another run, on another machine say, that began anew.
@@ -138,7 +139,7 @@ class Journal:
                 self._first_line = line
             else:
                 entry = json.loads(line)
-                self.sizes[int(entry["shard"])] = int(entry["bytes"])
+                self.sizes[int(entry["level"]), int(entry["shard"])] = int(entry["bytes"])
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             return False
         return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
 from typing import Any
@@ -16,7 +16,9 @@ from napari_d2r.volumes import to_dtype
 
 __all__ = [
     "Level",
+    "box_above",
     "boxes",
+    "coarsened",
     "fill_levels",
     "halve",
     "ome_zarr_num_bytes",
@@ -78,43 +80,55 @@ def halve(values: NDArray[Any], steps: tuple[int, ...]) -> NDArray[Any]:
     return to_dtype(mean, values.dtype)
 
 
-def fill_levels(levels: list[Level], arrays: list[zarr.Array[Any]]) -> Iterator[tuple[int, int]]:
-    """Fill all levels but the first, each from the one before it; channels stay apart.
+def fill_levels(arrays: Sequence[zarr.Array[Any]]) -> Iterator[tuple[int, int]]:
+    """Fill all arrays but the first, each from the one before it; channels stay apart.
 
-    Yields how many chunks are computed, and how many there are.
+    Yields how many shards (chunks, where there are none) are written, and how many there are.
     """
-    total = sum(
-        math.prod(-(-n // edge) for n, edge in zip(array.shape, array.chunks, strict=True))
-        for array in arrays[1:]
-    )
-    done = 0
-    for (finer, coarser), (source, target) in zip(pairwise(levels), pairwise(arrays), strict=True):
-        steps = tuple(b // a for a, b in zip(finer.spans, coarser.spans, strict=True))
-        steps = (1,) * (source.ndim - 3) + steps
-        for _ in _fill(source, target, steps):
+    passes = [
+        (finer, coarser, list(boxes(coarser.shape, coarser.shards or coarser.chunks)))
+        for finer, coarser in pairwise(arrays)
+    ]
+    done, total = 0, sum(len(parts) for _, _, parts in passes)
+    for finer, coarser, parts in passes:
+        for box in parts:
+            coarser[box] = coarsened(finer, coarser, box)
             done += 1
             yield done, total
 
 
-def _fill(
-    finer: zarr.Array[Any], coarser: zarr.Array[Any], steps: tuple[int, ...]
-) -> Iterator[None]:
-    """Write every shard of ``coarser`` once, reading ``finer`` chunk by chunk.
+def coarsened(
+    finer: zarr.Array[Any], coarser: zarr.Array[Any], box: tuple[slice, ...]
+) -> NDArray[Any]:
+    """What ``box`` of ``coarser``, which begins at a chunk, is of ``finer``.
 
-    The memory needed is one shard and the eight chunks above one of its own. Yields after
-    each chunk of a shard is computed.
+    The memory needed is the box and the eight chunks above one of its own.
     """
-    shard = coarser.shards or coarser.chunks
-    for target in boxes(coarser.shape, shard):
-        values = np.empty([part.stop - part.start for part in target], coarser.dtype)
-        for box in boxes(values.shape, coarser.chunks):
-            source = tuple(
-                slice((at.start + part.start) * step, min((at.start + part.stop) * step, length))
-                for at, part, step, length in zip(target, box, steps, finer.shape, strict=True)
-            )
-            values[box] = halve(np.asarray(finer[source]), steps)
-            yield
-        coarser[target] = values
+    steps = _steps(finer.shape, coarser.shape)
+    values = np.empty([part.stop - part.start for part in box], coarser.dtype)
+    for part in boxes(values.shape, coarser.chunks):
+        chunk = tuple(
+            slice(at.start + inner.start, at.start + inner.stop)
+            for at, inner in zip(box, part, strict=True)
+        )
+        source = finer[box_above(chunk, finer.shape, coarser.shape)]
+        values[part] = halve(np.asarray(source), steps)
+    return values
+
+
+def box_above(
+    box: tuple[slice, ...], finer: tuple[int, ...], coarser: tuple[int, ...]
+) -> tuple[slice, ...]:
+    """The voxels of a level of shape ``finer`` that a box of the next one is made of."""
+    return tuple(
+        slice(part.start * step, min(part.stop * step, length))
+        for part, step, length in zip(box, _steps(finer, coarser), finer, strict=True)
+    )
+
+
+def _steps(finer: tuple[int, ...], coarser: tuple[int, ...]) -> tuple[int, ...]:
+    """How many voxels of a level make one of the next, per axis: 1 or 2."""
+    return tuple(1 if n == half else 2 for n, half in zip(finer, coarser, strict=True))
 
 
 def ome_zarr_num_bytes(shape: tuple[int, int, int], dtype: np.dtype[Any]) -> int:

@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import shutil
 import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from glob import escape
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import zarr
 from numpy.typing import NDArray
 
+from napari_d2r.errors import DamagedError
 from napari_d2r.io._disk import sync_file, sync_folder
-from napari_d2r.io._pyramid import boxes
+from napari_d2r.io._lazy import READ_ERRORS
+from napari_d2r.io._pyramid import coarsened
 
-__all__ = ["NUM_FILES", "Shard", "ShardStore", "aside_of", "sweep"]
+__all__ = [
+    "NUM_FILES",
+    "Shard",
+    "ShardStore",
+    "aside_of",
+    "coarser_values",
+    "damage_in_words",
+    "sweep",
+]
 
 # Attribute of an array of ours: how many of its shards have a file; those of zeros have none.
 NUM_FILES = "num_files"
@@ -25,11 +38,12 @@ Triple = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """The unit of work: one file of the store, voxels [start, stop) in (z, y, x)."""
+    """The unit of work: one file of the store, voxels [start, stop) of its level in (z, y, x)."""
 
     index: int
     start: Triple
     stop: Triple
+    level: int = 0
 
     @property
     def shape(self) -> Triple:
@@ -39,13 +53,13 @@ class Shard:
 
 
 class ShardStore:
-    """One level of a store that is being filled, by one process or by many; level 0 unless named.
+    """One level of a store that is being filled, by one process or by many.
 
     Equal shards may be put twice, by a worker that was thought lost say: each comes in one
     step, and is the same.
     """
 
-    def __init__(self, folder: Path, level: str = "0") -> None:
+    def __init__(self, folder: Path, level: int = 0) -> None:
         self.folder, self._level = folder, level
         self.array = _open_level(folder, level)
         assert self.array.shards is not None
@@ -55,14 +69,31 @@ class ShardStore:
 
     def shards(self) -> list[Shard]:
         """Every shard, z slowest; each holds all channels."""
+        return self.across(tuple(slice(0, length) for length in self.array.shape))
+
+    def across(self, box: tuple[slice, ...]) -> list[Shard]:
+        """The shards that hold voxels of a box of the array, z slowest."""
+        (depth, height, width), (a, b, c) = self.array.shape[-3:], self._edges
+        rows, columns = -(-height // b), -(-width // c)
+        places = product(
+            *(
+                range(part.start // edge, -(-part.stop // edge))
+                for part, edge in zip(box[-3:], self._edges, strict=True)
+            )
+        )
         return [
-            Shard(index, (z.start, y.start, x.start), (z.stop, y.stop, x.stop))
-            for index, (z, y, x) in enumerate(boxes(self.array.shape[-3:], self._edges))
+            Shard(
+                (z * rows + y) * columns + x,
+                (z * a, y * b, x * c),
+                (min(z * a + a, depth), min(y * b + b, height), min(x * c + c, width)),
+                self._level,
+            )
+            for z, y, x in places
         ]
 
     def box(self, shard: Shard) -> tuple[slice, ...]:
         """What a shard is of the array, all channels."""
-        channels = (slice(None),) * (self.array.ndim - 3)
+        channels = tuple(slice(0, count) for count in self.array.shape[:-3])
         return channels + tuple(slice(a, b) for a, b in zip(shard.start, shard.stop, strict=True))
 
     def put(self, shard: Shard, values: NDArray[Any]) -> int:
@@ -93,8 +124,8 @@ class ShardStore:
         # so the file is made elsewhere, where there is none.
         aside = aside_of(self.folder)
         try:
-            (aside / self._level).mkdir(parents=True)
-            about = Path(self._level) / "zarr.json"
+            about = Path(str(self._level)) / "zarr.json"
+            (aside / about).parent.mkdir(parents=True)
             shutil.copyfile(self.folder / about, aside / about)
             _open_level(aside, self._level)[self.box(shard)] = values
             file = self.file(shard)
@@ -128,7 +159,32 @@ class ShardStore:
         """Where a shard stands, if it has a file."""
         channels = [0] * (self.array.ndim - 3)
         position = channels + [a // b for a, b in zip(shard.start, self._edges, strict=True)]
-        return self.folder / self._level / "c" / "/".join(map(str, position))
+        return self.folder / str(self._level) / "c" / "/".join(map(str, position))
+
+
+def coarser_values(folder: Path, shard: Shard, sources: Mapping[Shard, int]) -> NDArray[Any]:
+    """All voxels of a shard of a coarser level, as means of the level before.
+
+    Parameters
+    ----------
+    folder
+        The store.
+    sources
+        The shards that it is made of, and the listed length of the file of each: zarr would read
+        zeros where another machine cannot see one yet, or where one is gone.
+
+    Raises
+    ------
+    DamagedError
+        If one of them does not hold what was written.
+    """
+    finer, coarser = ShardStore(folder, shard.level - 1), ShardStore(folder, shard.level)
+    for source, size in sources.items():
+        if finer.size(source) != size:
+            name = finer.file(source).relative_to(folder).as_posix()
+            raise _damaged(folder, f"{name} is {finer.size(source)} bytes long, not {size}")
+    with damage_in_words(folder):
+        return coarsened(finer.array, coarser.array, coarser.box(shard))
 
 
 def aside_of(folder: Path) -> Path:
@@ -145,5 +201,23 @@ def sweep(folder: Path) -> None:
             torn.unlink(missing_ok=True)
 
 
-def _open_level(folder: Path, level: str) -> zarr.Array[Any]:
-    return zarr.open_array(folder / level, mode="r+")
+@contextmanager
+def damage_in_words(folder: Path) -> Iterator[None]:
+    """What reading a damaged shard raises, as one sentence; a full disk passes."""
+    try:
+        yield
+    except READ_ERRORS as error:
+        if isinstance(error, OSError):
+            raise
+        raise _damaged(folder, " ".join(str(error).split())) from error
+
+
+def _damaged(folder: Path, reason: str) -> DamagedError:
+    return DamagedError(
+        f"A finished shard of {folder.name} is damaged ({reason}); "
+        f"delete it by verify {folder.name} --mend, and go on with --resume."
+    )
+
+
+def _open_level(folder: Path, level: int) -> zarr.Array[Any]:
+    return zarr.open_array(folder / str(level), mode="r+")

@@ -11,7 +11,7 @@ import zarr
 from napari_d2r.errors import InputError
 from napari_d2r.io._journal import Journal
 from napari_d2r.io._lazy import READ_ERRORS
-from napari_d2r.io._ome_zarr import partial_of
+from napari_d2r.io._output import partial_of
 from napari_d2r.io._shards import NUM_FILES, ShardStore
 
 __all__ = ["DamagedShard", "forget", "unfinished_of", "verify_store"]
@@ -54,20 +54,19 @@ def verify_store(path: Path) -> Iterator[tuple[int, int, DamagedShard | None]]:
         folder = partial_of(unfinished)
         listed = Journal.open(partial_of(unfinished, journal=True)).sizes
     stores = _levels(path, folder)
-    if listed is not None:
-        stores = stores[:1]  # coarser levels are written anew in any case
     total = sum(len(store.shards()) if listed is None else len(listed) for store in stores)
     done = 0
     for store in stores:
         absent = []
         for shard in store.shards():
-            if listed is not None and shard.index not in listed:
+            key = shard.level, shard.index
+            if listed is not None and key not in listed:
                 continue
             done += 1
             reason, size = None, store.size(shard)
             file = store.file(shard)
-            if listed is not None and listed[shard.index] != size:
-                reason = f"{size} bytes long, not {listed[shard.index]}"
+            if listed is not None and listed[key] != size:
+                reason = f"{size} bytes long, not {listed[key]}"
             elif not file.exists():
                 absent.append(shard)
             elif size == 0:  # zarr would read zeros
@@ -107,8 +106,8 @@ def unfinished_of(path: Path) -> Path | None:
 def _levels(path: Path, folder: Path) -> list[ShardStore]:
     try:
         zarr.open_group(folder, mode="r")
-        names = sorted((one.name for one in folder.iterdir() if one.name.isdigit()), key=int)
-        stores = [ShardStore(folder, name) for name in names]
+        levels = sorted(int(one.name) for one in folder.iterdir() if one.name.isdigit())
+        stores = [ShardStore(folder, level) for level in levels]
     except (*READ_ERRORS, AssertionError) as error:
         raise InputError(
             f"{path} is no OME-Zarr store that super-resolve wrote, or its metadata is damaged."

@@ -9,7 +9,7 @@ from napari_d2r.errors import InputError
 from napari_d2r.io._disk import sync_folder
 from napari_d2r.io._shards import aside_of, sweep
 
-__all__ = ["delete_store", "move_into_place", "refuse_existing"]
+__all__ = ["delete_replaced", "delete_store", "move_into_place", "refuse_existing"]
 
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
@@ -44,16 +44,24 @@ def delete_store(path: Path) -> None:
 
 def move_into_place(partial: Path, final: Path) -> None:
     """Rename; an older store is set aside first, so that one of both always stands."""
-    aside = final.with_name(f"{final.name}.replaced")
-    sweep(aside)
     if final.exists():
-        if aside.exists():
-            delete_store(aside)
-        final.rename(aside)
+        delete_replaced(final)
+        final.rename(_replaced(final))
     partial.rename(final)
     sync_folder(final.parent)
+    delete_replaced(final)
+
+
+def delete_replaced(final: Path) -> None:
+    """Remove the older store that another one has replaced, if it is still there."""
+    aside = _replaced(final)
+    sweep(aside)
     if aside.exists():
         delete_store(aside)
+
+
+def _replaced(final: Path) -> Path:
+    return final.with_name(f"{final.name}.replaced")
 
 
 def _is_store(path: Path) -> bool:

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from napari_d2r.checkpoints import Model, load_model
 from napari_d2r.errors import D2RError, InputError
 from napari_d2r.inference import AxialPredictor, Box, Interrupted, begin_shard, fill_in_parts
-from napari_d2r.io import Shard, ShardStore
+from napari_d2r.io import Shard, ShardStore, coarser_values
 from napari_d2r.jobs import CancelToken, ClusterSettings, SuperResolveJob, Workers
 from napari_d2r.stages._device import resolve_device
 from napari_d2r.stages._engine import resolve_engine
@@ -110,8 +110,8 @@ def connected(settings: ClusterSettings) -> Iterator[Client]:
     Raises
     ------
     InputError
-        Where no scheduler answers at the address, the site file cannot be used, or there is no
-        SLURM to submit jobs to.
+        Where no scheduler answers at the address, the site file cannot be used, there is no SLURM
+        to submit jobs to, or it refuses them.
     """
     if settings.scheduler is not None:
         try:
@@ -134,26 +134,28 @@ def connected(settings: ClusterSettings) -> Iterator[Client]:
 
 @contextmanager
 def _begun(settings: ClusterSettings) -> Iterator[Any]:
-    cluster = _cluster_of(settings)
+    count = settings.workers or max(1, torch.cuda.device_count())
+    cluster = _cluster_of(settings, count)
     try:
+        if settings.kind == "slurm":
+            from napari_d2r.stages._slurm import submit
+
+            submit(cluster, count)
         yield cluster
     finally:
         with suppress(Exception):  # how the run ended counts, not how its cluster did
             cluster.close()
 
 
-def _cluster_of(settings: ClusterSettings) -> Any:
-    """A cluster of our own: processes of this machine, or jobs of SLURM."""
-    count = settings.workers or max(1, torch.cuda.device_count())
+def _cluster_of(settings: ClusterSettings, count: int) -> Any:
+    """A cluster of our own: processes of this machine, or of SLURM without jobs yet."""
     if settings.kind == "slurm":
         if shutil.which("sbatch") is None:
             raise InputError(
                 "This machine cannot submit jobs to SLURM, because it has no sbatch; run the "
                 "command on a login node of the cluster."
             )
-        cluster = slurm_cluster(settings.site)
-        cluster.scale(jobs=count)
-        return cluster
+        return slurm_cluster(settings.site)
     return LocalCluster(
         n_workers=count,
         threads_per_worker=1,
@@ -173,11 +175,11 @@ def slurm_cluster(site: Path | None) -> Any:
     InputError
         Where the file cannot be read, or names something that it does not take.
     """
-    from dask_jobqueue import SLURMCluster
+    from napari_d2r.stages._slurm import cluster_of
 
     options = {} if site is None else site_options(site)
     try:
-        return SLURMCluster(**options)
+        return cluster_of(options)
     except _NO_OPTION as error:
         where = "~/.config/dask/jobqueue.yaml" if site is None else str(site)
         raise _bad_site(where, error) from error
@@ -205,10 +207,15 @@ def _bad_site(where: str, reason: object) -> InputError:
 
 
 def computed_by(
-    client: Client, task: ShardTask, shards: Iterator[Shard], stop: CancelToken
+    client: Client,
+    task: ShardTask,
+    sources: Callable[[Shard], Mapping[Shard, int]],
+    shards: Iterator[Shard],
+    stop: CancelToken,
 ) -> Generator[Put | Workers, None, None]:
     """Shards as they are finished: the length of the file of each, and whether memory was short.
 
+    ``sources`` says what a shard of a coarser level is made of, as `OmeZarrOutput.sources` does.
     How many workers there are is told at first and whenever it changes.
 
     Raises
@@ -236,7 +243,9 @@ def computed_by(
             shard = next(shards, None)
             if shard is None:
                 return
-            future = client.submit(compute_shard, task, shard, pure=False, retries=_RETRIES)
+            future = client.submit(
+                compute_shard, task, shard, sources(shard), pure=False, retries=_RETRIES
+            )
             flying[future] = shard
             future.add_done_callback(landed.put)
 
@@ -294,11 +303,15 @@ _ready: dict[str, tuple[AxialPredictor, torch.device]] = {}
 _getting_ready = Lock()
 
 
-def compute_shard(task: ShardTask, shard: Shard) -> tuple[int, bool]:
+def compute_shard(task: ShardTask, shard: Shard, sources: Mapping[Shard, int]) -> tuple[int, bool]:
     """Compute a shard and put it into the store: the length of its file, and whether memory ended.
 
-    The model is loaded once and kept for the shards that follow.
+    One of a coarser level is made of ``sources``. The model is loaded once and kept for the shards
+    that follow.
     """
+    store = ShardStore(task.folder, shard.level)
+    if shard.level > 0:
+        return store.put(shard, coarser_values(task.folder, shard, sources)), False
     with _getting_ready:
         if task.key not in _ready:
             _ready.clear()
@@ -309,7 +322,7 @@ def compute_shard(task: ShardTask, shard: Shard) -> tuple[int, bool]:
         return begin_shard(task.volume, task.grid, box, predictor, task.intensity, task.gap, device)
 
     arrived, edge = fill_in_parts(part, Box(shard.start, shard.stop))
-    return ShardStore(task.folder).put(shard, arrived()), edge is not None
+    return store.put(shard, arrived()), edge is not None
 
 
 def _engine_of(task: ShardTask) -> tuple[AxialPredictor, torch.device]:

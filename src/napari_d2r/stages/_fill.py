@@ -1,10 +1,13 @@
-"""Every shard of a store that is not done yet, computed here or elsewhere, listed as it is put."""
+"""Every shard of a store that is not done yet, made here or elsewhere, listed as it is put.
+
+A shard of level 0 is computed from the stack, one of a coarser level from the level before it.
+"""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from typing import Any
@@ -48,6 +51,9 @@ def compute_here(
 
         def fill(shard: Shard) -> tuple[Callable[[], NDArray[Any]], bool]:
             nonlocal fitting
+            if shard.level > 0:
+                values = output.coarsened(shard)
+                return (lambda: values), False
             arrived, fitting = fill_in_parts(part, Box(shard.start, shard.stop), fitting)
             return arrived, fitting is not None
 
@@ -60,6 +66,7 @@ def compute_here(
 
 def fill_shards(
     output: OmeZarrOutput,
+    passes: Sequence[list[Shard]],
     compute: Compute,
     cancel: CancelToken | None,
     *,
@@ -69,10 +76,10 @@ def fill_shards(
 ) -> Generator[Event, None, tuple[Outcome, int]]:
     """Write every shard that is not done yet; returns how it ended and the voxels written.
 
-    None is begun once `time.perf_counter` is past ``ends``. Those closest to ``first`` (z, y, x
-    in output voxels) come first. What is not shown is told as parts, without its blocks.
+    None is begun before all of the pass before are done, or once `time.perf_counter` is past
+    ``ends``. Those closest to ``first`` (z, y, x in output voxels) come first. What is not shown is
+    told as parts, without its blocks.
     """
-    stop = CountingToken(cancel)
 
     def in_time(shards: list[Shard]) -> Iterator[Shard]:
         for shard in shards:
@@ -80,14 +87,22 @@ def fill_shards(
                 return
             yield shard
 
-    shards, finished = output.shards(), output.done
-    waiting = [shard for shard in shards if shard.index not in finished]
+    def in_passes() -> Generator[Put | Workers, None, None]:
+        for shards in waiting:
+            if cancel or time.perf_counter() > ends:
+                return
+            yield from compute(in_time(shards), CountingToken(cancel))
+
+    waiting = [[shard for shard in shards if not output.is_done(shard)] for shards in passes]
     if first is not None:
-        waiting.sort(key=lambda shard: _distance(shard, first))
+        for shards in waiting:
+            shards.sort(key=lambda shard: _distance(shard, first))
+    total, num_waiting = sum(map(len, passes)), sum(map(len, waiting))
     started, num_written, count, was_cramped = time.perf_counter(), 0, 0, False
     unit = "shards" if is_shown else "parts"
-    yield Progress(len(finished), len(shards), unit)
-    with closing(compute(in_time(waiting), stop)) as computed:
+    if total:
+        yield Progress(total - num_waiting, total, unit)
+    with closing(in_passes()) as computed:
         try:
             for put in computed:
                 if isinstance(put, Workers):
@@ -105,13 +120,13 @@ def fill_shards(
                 num_written += math.prod(shard.shape)
                 if is_shown:
                     yield BlockWritten(shard.start, shard.stop)
-                eta = (time.perf_counter() - started) / count * (len(waiting) - count)
-                yield Progress(len(finished) + count, len(shards), unit, eta_s=eta)
+                eta = (time.perf_counter() - started) / count * (num_waiting - count)
+                yield Progress(total - num_waiting + count, total, unit, eta_s=eta)
                 if cancel:
                     return Outcome.CANCELLED, num_written
         except Interrupted:
             return Outcome.CANCELLED, num_written
-    if count == len(waiting):
+    if count == num_waiting:
         return Outcome.COMPLETED, num_written
     return Outcome.CANCELLED if cancel else Outcome.OUT_OF_TIME, num_written
 

@@ -34,6 +34,7 @@ from napari_d2r.jobs import SamplerSettings, SuperResolveJob
 from napari_d2r.models import OF_CHANNELS, architecture_named
 from napari_d2r.stages._device import resolve_device
 from napari_d2r.stages._engine import TORCH, resolve_engine
+from napari_d2r.stages._identity import is_made
 from napari_d2r.stages._output_grid import output_grid, require_uneven, resolve_spacing
 from napari_d2r.stages._sampling import load_refiner, sampler_of
 from napari_d2r.stages._uncertainty import beside, uncertainty_card
@@ -48,6 +49,7 @@ from napari_d2r.volumes import (
 
 TIFF_SUFFIXES, ZARR_SUFFIX = (".tif", ".tiff"), ".zarr"
 _TIMES_AS_LONG = 5  # with uncertainty: the result, two opinions, and what is made of them
+_OTHER = "exists, and is of another input, model or settings"
 _BASE_BYTES = 700_000_000  # Python, torch, and the pixels whose activations are held at once
 # By model, gap, device and threads: a form plans anew at every change.
 _known_rates: dict[tuple[object, ...], float] = {}
@@ -61,6 +63,7 @@ class SuperResolvePlan:
     in ``warnings`` too. ``engine`` is what runs the model: equal names write equal bytes.
     ``uncertainty`` says how far the result may be off, where that was asked for. ``sampler`` is how
     it is drawn, None where it is no sample, and ``refiner`` what refines the model's prediction.
+    ``is_made``: it was resolved to be resumed, and its whole result stands there already.
     """
 
     job: SuperResolveJob
@@ -79,6 +82,7 @@ class SuperResolvePlan:
     uncertainty: UncertaintyCard | None = None
     sampler: SamplerSettings | None = None
     refiner: Model | None = None
+    is_made: bool = False
 
     @property
     def output_shape(self) -> tuple[int, int, int]:
@@ -197,7 +201,7 @@ def resolve_super_resolve(
             "The result is a diffusion sample: sharp, but one of many that fit the slices."
         )
     uncertainty = uncertainty_card(job, model) if job.uncertainty else None
-    _check_output(output, overwrite)
+    _check_output(output, overwrite or resume)
     if uncertainty is not None and not resume:
         _check_output(beside(output), overwrite)
     begun = interrupted_shard(_store_of(output)) if resume else None
@@ -228,6 +232,10 @@ def resolve_super_resolve(
         sampler,
         refiner,
     )
+    if resume and begun is None and is_made(plan):
+        kept = f"{output.name} is complete, of the same input, model and settings; it is kept."
+        return replace(plan, is_made=True, warnings=(kept,))
+    _check_output(output, overwrite, "exists" if begun else _OTHER)
     _check_memory(plan)
     if begun is None:  # an interrupted run has most of its room already
         check_room(output, plan.num_bytes, plan.num_files)
@@ -371,13 +379,13 @@ def is_tiff(output: Path) -> bool:
     return output.suffix.lower() in TIFF_SUFFIXES
 
 
-def _check_output(output: Path, overwrite: bool) -> None:
+def _check_output(output: Path, overwrite: bool, found: str = "exists") -> None:
     if not is_tiff(output) and output.suffix.lower() != ZARR_SUFFIX:
         raise InputError(f"{output.name} must end in .ome.zarr or .tif, which can be written.")
     if is_tiff(output) and output.is_dir():
         raise InputError(f"{output} is a folder; give the name of a TIFF file.")
     if output.exists() and not overwrite:
-        raise InputError(f"{output} exists; pass --overwrite to replace it, or another name.")
+        raise InputError(f"{output} {found}; pass --overwrite to replace it, or another name.")
     if not output.resolve().parent.is_dir():
         raise InputError(f"There is no folder {output.resolve().parent}; create it first.")
 

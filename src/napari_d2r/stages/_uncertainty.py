@@ -9,9 +9,9 @@ from napari_d2r.errors import D2RError, InputError
 from napari_d2r.io import open_source
 from napari_d2r.jobs import SuperResolveJob
 
-__all__ = ["OF_RESULT", "beside", "is_beside", "uncertainty_card"]
+__all__ = ["OF_RESULT", "beside", "is_beside", "is_of", "uncertainty_card"]
 
-# Where a file of half-widths says, among its provenance, which result they belong to.
+# Where a result says, among its provenance, which one it is, and half-widths to which they belong.
 OF_RESULT = "result_identity"
 
 
@@ -64,13 +64,17 @@ def is_beside(output: Path, identity: str) -> bool:
     file = beside(output)
     if not file.exists():
         return False
-    try:
-        found = open_source(file).provenance.get(OF_RESULT)
-    except D2RError:
-        found = None
-    if found != identity:
+    if not is_of(file, identity):
         raise InputError(
             f"{file.name} exists and belongs to another input, model or settings; pass "
             "--overwrite to replace it, or another name."
         )
     return True
+
+
+def is_of(file: Path, identity: str) -> bool:
+    """Whether a file says that it is the result of that identity, or belongs to it."""
+    try:
+        return open_source(file).provenance.get(OF_RESULT) == identity
+    except D2RError:
+        return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -15,7 +14,7 @@ from typing import Any
 from napari_d2r.checkpoints import UncertaintyCard
 from napari_d2r.errors import InputError
 from napari_d2r.inference import CHUNK, Interrupted
-from napari_d2r.io import OmeZarrOutput, create_output, save_tiff_stream
+from napari_d2r.io import OmeZarrOutput, clear_remains, create_output, save_tiff_stream
 from napari_d2r.jobs import (
     CancelToken,
     Event,
@@ -30,6 +29,7 @@ from napari_d2r.jobs import (
 from napari_d2r.stages._fill import Compute, compute_here, fill_shards
 from napari_d2r.stages._guard import find_damage, guarded, told_damage
 from napari_d2r.stages._half_widths import half_width_plan
+from napari_d2r.stages._identity import identity_of
 from napari_d2r.stages._output_grid import too_wide
 from napari_d2r.stages._provenance import provenance_of
 from napari_d2r.stages._sampling import Choices, choices_of, refiners_in, with_sampler
@@ -53,8 +53,6 @@ __all__ = [
     "run_super_resolve",
     "with_sampler",
 ]
-
-_HASHED_BYTES, _SLAB_SLICES = 2**30, 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +92,8 @@ def run_super_resolve(
     """Fill the output; ends in ``Finished`` with `SuperResolved`, or with the partial path.
 
     Cancelling keeps finished shards beside the output, and ``resume`` goes on from them; so
-    it does where all shards are finished, and the coarser levels or the TIFF are not.
+    it does where all shards are finished, and the coarser levels or the TIFF are not. A result
+    that is whole, and that the plan would make again, is left as it is.
     The shards closest to ``first`` (z, y, x in output voxels) come first; any order gives
     the same bytes. ``origin`` is where the centre of the first voxel of the input stands, in nm
     (z, y, x); OME-Zarr keeps it, TIFF does not. ``provenance`` is written into the file; by
@@ -108,7 +107,15 @@ def run_super_resolve(
     DiskFullError
         When the disk runs out of room; finished shards are kept.
     """
-    began, identity = time.perf_counter(), _identity(plan)
+    began = time.perf_counter()
+    if resume and plan.is_made:
+        yield Started("super-resolve", plan.output)
+        for warning in plan.warnings:
+            yield Warned(warning)
+        clear_remains(plan.store)
+        yield Finished(Outcome.COMPLETED, _resolved(plan, began, num_written=0))
+        return
+    identity = identity_of(plan)
     if plan.uncertainty is not None and not overwrite:
         is_beside(plan.output, identity)  # what is in the way is told before the work
     create = partial(
@@ -152,14 +159,12 @@ def _run(
             yield Warned(told_damage(damaged))
         damaged = tuple(sorted({*damaged, *too_wide(plan.grid, plan.gap)}))
     facts = provenance.model_copy(update={"linear_gaps": damaged}).model_dump(mode="json")
-    count = 2 if plan.uncertainty is None else 4
-    yield StageStarted("super-resolve", 1, count)
+    facts[OF_RESULT] = output.identity
+    yield StageStarted("super-resolve", 1, _num_stages(plan))
     with _computing(guarded(plan, damaged), damaged, output) as compute:
-        outcome, num_written = yield from fill_shards(
-            output, compute, cancel, ends=_ends(plan, began), first=first
+        outcome, num_written = yield from _fill(
+            plan, output, compute, cancel, began, 2, first=first
         )
-    if outcome is Outcome.COMPLETED and num_written:
-        _require_unchanged(plan, output)
     if outcome is Outcome.COMPLETED and plan.uncertainty is not None:
         outcome = yield from _fill_beside(
             plan,
@@ -169,23 +174,24 @@ def _run(
             cancel,
             began,
             overwrite,
-            {**facts, OF_RESULT: output.identity},
+            facts,
         )
     if outcome is Outcome.COMPLETED:
-        outcome = yield from _deliver(plan, output, cancel, overwrite, facts, count)
+        outcome = yield from _deliver(plan, output, cancel, overwrite, facts, _num_stages(plan))
     if outcome is not Outcome.COMPLETED:
         yield Finished(outcome, output.partial_path)
         return
-    yield Finished(
-        Outcome.COMPLETED,
-        SuperResolved(
-            plan.output,
-            plan.output_shape,
-            plan.voxel_size,
-            time.perf_counter() - began,
-            num_written,
-            None if plan.uncertainty is None else beside(plan.output),
-        ),
+    yield Finished(Outcome.COMPLETED, _resolved(plan, began, num_written))
+
+
+def _resolved(plan: SuperResolvePlan, began: float, num_written: int) -> SuperResolved:
+    return SuperResolved(
+        plan.output,
+        plan.output_shape,
+        plan.voxel_size,
+        time.perf_counter() - began,
+        num_written,
+        None if plan.uncertainty is None else beside(plan.output),
     )
 
 
@@ -204,14 +210,43 @@ def _computing(
             "Several processes need dask.distributed; install it with "
             "pip install 'napari-d2r[cluster]'."
         ) from error
-    task = ShardTask.of(plan, damaged, output.partial_path, _identity(plan))
+    task = ShardTask.of(plan, damaged, output.partial_path, identity_of(plan))
     with connected(plan.job.cluster) as client:
-        yield partial(computed_by, client, task)
+        yield partial(computed_by, client, task, output.sources)
 
 
-def _ends(plan: SuperResolvePlan, began: float) -> float:
-    """When no more shards are begun, by `time.perf_counter`."""
-    return math.inf if plan.job.max_minutes is None else began + 60 * plan.job.max_minutes
+def _fill(
+    plan: SuperResolvePlan,
+    output: OmeZarrOutput,
+    compute: Compute,
+    cancel: CancelToken | None,
+    began: float,
+    next_stage: int,
+    *,
+    first: tuple[float, float, float] | None = None,
+    is_shown: bool = True,
+) -> Generator[Event, None, tuple[Outcome, int]]:
+    """All shards, in a store those of its coarser levels too.
+
+    Returns how it ended, and the voxels of level 0 that were written.
+    """
+    limit = plan.job.max_minutes
+    ends = math.inf if limit is None else began + 60 * limit
+    outcome, num_written = yield from fill_shards(
+        output, [output.shards()], compute, cancel, ends=ends, first=first, is_shown=is_shown
+    )
+    if outcome is Outcome.COMPLETED and num_written:
+        _require_unchanged(plan, output)
+    if outcome is Outcome.COMPLETED and not is_tiff(plan.output):
+        yield StageStarted("write the image pyramid", next_stage, _num_stages(plan))
+        outcome, _ = yield from fill_shards(
+            output, output.coarser_shards(), compute, cancel, ends=ends, is_shown=False
+        )
+    return outcome, num_written
+
+
+def _num_stages(plan: SuperResolvePlan) -> int:
+    return 2 if plan.uncertainty is None else 4
 
 
 def _fill_beside(
@@ -225,7 +260,8 @@ def _fill_beside(
     facts: Mapping[str, Any],
 ) -> Generator[Event, None, Outcome]:
     """The half-widths, in a file of their own that is whole before the result is."""
-    yield StageStarted("uncertainty", 2, 4)
+    number = 2 if is_tiff(plan.output) else 3
+    yield StageStarted("uncertainty", number, _num_stages(plan))
     if not overwrite and is_beside(plan.output, facts[OF_RESULT]):
         return Outcome.COMPLETED  # a run that is resumed had come so far
     try:
@@ -235,10 +271,10 @@ def _fill_beside(
     output = create(widths.store)
     try:
         compute = compute_here(widths, output, half_widths=True)
-        ends = _ends(widths, began)
-        outcome, _ = yield from fill_shards(output, compute, cancel, ends=ends, is_shown=False)
+        outcome, _ = yield from _fill(
+            widths, output, compute, cancel, began, number + 1, is_shown=False
+        )
         if outcome is Outcome.COMPLETED:
-            _require_unchanged(widths, output)
             about = {"kind": "uncertainty", "level": card.model.level, "scale": scale}
             outcome = yield from _deliver(widths, output, cancel, overwrite, {**facts, **about}, 3)
         return outcome
@@ -252,31 +288,28 @@ def _deliver(
     cancel: CancelToken | None,
     overwrite: bool,
     facts: Mapping[str, Any],
-    stage: int,
+    number: int,
 ) -> Generator[Event, None, Outcome]:
     """Make of the whole store what was asked for; returns how it ended."""
-    if is_tiff(plan.output):
-        title, unit = "write TIFF", "slices"
-        steps = save_tiff_stream(
-            plan.output,
-            output.slices(),
-            shape=plan.output_shape,
-            dtype=plan.volume.dtype,
-            voxel_size=plan.voxel_size,
-            provenance=facts,
-            overwrite=overwrite,
-        )
-    else:
-        title, unit = "write the image pyramid", "chunks"
-        steps = output.publish_stream(facts)
-    yield StageStarted(title, stage, 2 if plan.uncertainty is None else 4)
+    if not is_tiff(plan.output):
+        output.publish(facts)
+        return Outcome.COMPLETED
+    yield StageStarted("write TIFF", number, _num_stages(plan))
+    steps = save_tiff_stream(
+        plan.output,
+        output.slices(),
+        shape=plan.output_shape,
+        dtype=plan.volume.dtype,
+        voxel_size=plan.voxel_size,
+        provenance=facts,
+        overwrite=overwrite,
+    )
     with closing(steps):
         for done, total in steps:
-            yield Progress(done, total, unit)
+            yield Progress(done, total, "slices")
             if cancel and done < total:
                 return Outcome.CANCELLED
-    if is_tiff(plan.output):
-        output.discard()
+    output.discard()
     return Outcome.COMPLETED
 
 
@@ -288,31 +321,9 @@ def _require_unchanged(plan: SuperResolvePlan, output: OmeZarrOutput) -> None:
     InputError
         If it is not what it was at the beginning.
     """
-    if _identity(plan) != output.identity:
+    if identity_of(plan) != output.identity:
         output.distrust()
         raise InputError(
             f"{plan.volume.name} was changed during the run, so what this run computed is not "
             "kept; put it back as it was and go on with --resume, or start again with --overwrite."
         )
-
-
-def _identity(plan: SuperResolvePlan) -> str:
-    """A hash of everything that shapes the result: input, model and settings.
-
-    Up to 1 GiB every voxel counts, which takes about a second. Of more, slabs spread evenly
-    along Z that hold about 1 GiB: a file that was replaced is noticed, in bounded time.
-    """
-    volume, grid = plan.volume, plan.grid
-    weights = plan.model.card.weights_sha256 if plan.model else plan.job.method
-    facts = (volume.shape, str(volume.dtype), tuple(volume.voxel_size), grid, plan.gap)
-    drawn = (plan.sampler, plan.refiner and plan.refiner.card.weights_sha256)
-    made_by = (weights, drawn, plan.engine, plan.job.seed, plan.intensity, plan.job.fall_back)
-    digest = hashlib.blake2b(f"{facts} {made_by}".encode())
-    slice_bytes = math.prod(volume.shape[1:]) * volume.dtype.itemsize
-    thickness = max(1, min(_SLAB_SLICES, _HASHED_BYTES // (8 * slice_bytes)))
-    starts = range(0, volume.shape[0], thickness)
-    every = -(-volume.shape[0] * slice_bytes // _HASHED_BYTES)
-    for start in sorted({*starts[::every], starts[-1]}):
-        slab = volume.read(z=slice(start, start + thickness))
-        digest.update(slab.tobytes())
-    return digest.hexdigest()
