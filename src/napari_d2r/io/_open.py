@@ -177,6 +177,7 @@ def open_source(path: str | Path) -> Source:
         if _ADDRESS.match(str(path)):
             raise InputError(f"{path} is an address; copy the volume here and pass its path.")
         raise InputError(f"{location} does not exist.")
+    location = location.absolute()  # a worker that was begun in another folder reads it too
     try:
         if location.is_dir():
             return _read_folder(location)
