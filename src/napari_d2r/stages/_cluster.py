@@ -87,9 +87,11 @@ class ShardTask:
                 f"{plan.volume.name} is in memory, where other processes cannot read it; save it "
                 "as OME-Zarr or TIFF first."
             )
-        model = plan.model
+        model, refiner, job = plan.model, plan.refiner, plan.job
+        if refiner is not None:
+            job = job.model_copy(update={"refine_with": refiner.path.resolve()})
         return cls(
-            plan.job,
+            job,
             plan.volume,
             None if model is None else model.path.resolve(),
             "" if model is None else model.card.weights_sha256,
