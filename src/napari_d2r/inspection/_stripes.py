@@ -94,7 +94,8 @@ def _along_y(image: NDArray[np.float32]) -> NDArray[np.float64]:
     power = np.abs(fft.fft(fft.rfft(parts * hann), axis=1)) ** 2 + floor  # (windows, y, x)
     on, beside = power[:, [0, 1, -1]].mean(1), power[:, [3, 4, 5, 6, -3, -4, -5, -6]].mean(1)
     logs = np.log(on[:, : width // 2]) - np.log(beside[:, : width // 2])
-    return np.exp(np.stack([logs[:, band].mean(1) for band in _BANDS], axis=1))
+    ratios: NDArray[np.float64] = np.exp(np.stack([logs[:, band].mean(1) for band in _BANDS], 1))
+    return ratios
 
 
 def _flattened(parts: NDArray[np.float32]) -> NDArray[np.float32]:
