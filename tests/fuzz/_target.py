@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_d2r.io import OmeZarrOutput, create_output
+from napari_d2r.io import OmeZarrOutput, create_output, open_volume, probe
 from napari_d2r.volumes import VoxelSize
 
 VOXEL = VoxelSize(40, 10, 10)
@@ -31,8 +31,8 @@ class Target:
     seeds: Callable[[Path], list[bytes]]
 
 
-def begun(path: Path) -> OmeZarrOutput:
-    """A result that waits for its one shard, in place of an older one."""
+def begun(path: Path, *, resume: bool = False) -> OmeZarrOutput:
+    """A result that waits for its one shard, in place of an older one unless that is resumed."""
     return create_output(
         path,
         shape=VALUES.shape,
@@ -41,5 +41,13 @@ def begun(path: Path) -> OmeZarrOutput:
         identity="",
         shard=VALUES.shape,
         chunk=8,
-        overwrite=True,
+        resume=resume,
+        overwrite=not resume,
     )
+
+
+def looked_at(path: Path | str) -> None:
+    """As much as a look at a file takes."""
+    probe(path)
+    volume = open_volume(path, voxel_size=VOXEL)
+    volume.read(slice(0, 1), slice(0, 64), slice(0, 64))

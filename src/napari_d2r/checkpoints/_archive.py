@@ -275,7 +275,7 @@ def _members_of_zip(archive: zipfile.ZipFile, source: Path) -> Iterator[tuple[st
             raise ModelFileError(
                 f"{source.name} is packed {_MAX_RATIO} times or more, as no honest model is."
             )
-        if not info.is_dir():
+        if not info.filename.endswith("/"):  # not is_dir, which fails where there is no name
             yield info.filename, _Member(info.file_size, _zip_opener(archive, info))
 
 

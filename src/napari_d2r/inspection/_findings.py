@@ -79,9 +79,11 @@ class Inspection:
         return any(finding.severity == "blocks" for finding in self.findings)
 
 
-def listed(names: Sequence[str], most: int = 6) -> str:
-    """Names in a sentence: ``a, b and c``, or ``a, b, c, d, e and 12 more``."""
-    shown = (
-        list(names) if len(names) <= most else [*names[: most - 1], f"{len(names) - most + 1} more"]
-    )
+def listed(names: Sequence[str], most: int = 6, total: int | None = None) -> str:
+    """Names in a sentence: ``a, b and c``, or ``a, b, c, d, e and 12 more``.
+
+    Of ``total`` names that are too many to be made, the first ``most`` will do.
+    """
+    count = len(names) if total is None else total
+    shown = list(names) if count <= most else [*names[: most - 1], f"{count - most + 1} more"]
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"

@@ -14,6 +14,7 @@ __all__ = ["inspect_names"]
 
 _DIGITS = re.compile(r"\d+")
 _MIN_FILES = 5  # fewer numbers show no step
+_NUM_TOLD = 6
 _REGULAR = 0.9  # share of equal steps below which the numbers are no count of slices
 
 
@@ -99,12 +100,13 @@ def _gaps(names: Sequence[_Name], position: int) -> list[Finding]:
 
 def _missing(before: _Name, after: _Name, position: int, usual: int) -> Finding:
     first, stop = before.numbers[position] + usual, after.numbers[position]
-    absent = [str(number) for number in range(first, stop, usual)]
-    many = len(absent) > 1
+    count = -((first - stop) // usual)  # which may be any, where one file is numbered otherwise
+    absent = [str(first + k * usual) for k in range(min(count, _NUM_TOLD))]
+    many, names = count > 1, listed(absent, _NUM_TOLD, count)
     return Finding(
         "missing",
         "warning",
-        f"Slice{'s' * many} {listed(absent)} {'are' if many else 'is'} missing: {before.text} is "
+        f"Slice{'s' * many} {names} {'are' if many else 'is'} missing: {before.text} is "
         f"followed by {after.text}. Copy {'them' if many else 'it'} from the microscope, or every "
         "slice above lies too low and the gap is restored too thin.",
         (before.index, after.index),

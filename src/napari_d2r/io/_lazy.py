@@ -21,7 +21,6 @@ from napari_d2r.errors import InputError
 from napari_d2r.volumes import ArrayLike
 
 __all__ = [
-    "LARGE_UNIT_BYTES",
     "MAX_UNIT_BYTES",
     "READ_ERRORS",
     "AxesView",
@@ -29,6 +28,7 @@ __all__ = [
     "MemmapArray",
     "PlaneStack",
     "refuse_bomb",
+    "refuse_bomb_in",
 ]
 
 # What decoders raise on damaged data. InputError is a ValueError: pass it on first.
@@ -42,7 +42,7 @@ READ_ERRORS = (
 MAX_UNIT_BYTES = 2 * 2**30
 
 # A unit larger than this must not be all there is, packed as tightly as nothing measured is.
-LARGE_UNIT_BYTES, _MAX_RATIO = 256 * 2**20, 100
+_LARGE_UNIT_BYTES, _MAX_RATIO = 256 * 2**20, 100
 
 _CACHE_BYTES = 64 * 2**20
 
@@ -123,11 +123,18 @@ def refuse_bomb(name: str, unit_bytes: int, stored_bytes: int) -> None:
     InputError
         If one unit is over 256 MiB and over 100 times as large as all that is stored.
     """
-    if unit_bytes > max(LARGE_UNIT_BYTES, _MAX_RATIO * stored_bytes):
+    if unit_bytes > max(_LARGE_UNIT_BYTES, _MAX_RATIO * stored_bytes):
         raise InputError(
             f"{name} declares pieces of {unit_bytes / 2**20:.0f} MiB, but stores only "
             f"{stored_bytes / 2**20:.3g} MiB in all, as no image does; save it uncompressed."
         )
+
+
+def refuse_bomb_in(folder: Path, unit_bytes: int) -> None:
+    """As `refuse_bomb`, of chunks in the files of a folder."""
+    if unit_bytes > _LARGE_UNIT_BYTES:  # there are few files then
+        stored = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        refuse_bomb(folder.name, unit_bytes, stored)
 
 
 class MemmapArray(LazyArray):

@@ -95,7 +95,7 @@ def _is_of_another(file: Path) -> bool:
     machine, pid, began = owner
     try:
         return machine == platform.node() and abs(psutil.Process(pid).create_time() - began) < 1
-    except psutil.Error:  # it is gone, or none of ours
+    except (psutil.Error, ValueError, ArithmeticError):  # it is gone, none of ours, or no number
         return False
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from glob import escape
@@ -15,7 +16,7 @@ from typing import Any
 import zarr
 from numpy.typing import NDArray
 
-from napari_d2r.errors import DamagedError
+from napari_d2r.errors import DamagedError, InputError
 from napari_d2r.io._disk import sync_file, sync_folder
 from napari_d2r.io._lazy import READ_ERRORS
 from napari_d2r.io._pyramid import coarsened
@@ -32,6 +33,8 @@ __all__ = [
 
 # Attribute of an array of ours: how many of its shards have a file; those of zeros have none.
 NUM_FILES = "num_files"
+
+_MOST_SHARDS = 10**6  # 130 TB of 512 voxels per edge; no file system likes more files
 
 Triple = tuple[int, int, int]
 
@@ -57,6 +60,11 @@ class ShardStore:
 
     Equal shards may be put twice, by a worker that was thought lost say: each comes in one
     step, and is the same.
+
+    Raises
+    ------
+    InputError
+        For an array of more shards than can be listed.
     """
 
     def __init__(self, folder: Path, level: int = 0) -> None:
@@ -65,6 +73,13 @@ class ShardStore:
         assert self.array.shards is not None
         z, y, x = self.array.shards[-3:]
         self._edges: Triple = (z, y, x)
+        lengths = zip(self.array.shape[-3:], self._edges, strict=True)
+        count = math.prod(-(-length // edge) for length, edge in lengths)
+        if count > _MOST_SHARDS:
+            raise InputError(
+                f"{folder.name} has {count:.3g} shards; at most {_MOST_SHARDS:,} can be kept, so "
+                "begin anew with a larger --shard."
+            )
         self._safe = {folder}  # folders whose own names have reached the disk
 
     def shards(self) -> list[Shard]:
@@ -96,13 +111,17 @@ class ShardStore:
         channels = tuple(slice(0, count) for count in self.array.shape[:-3])
         return channels + tuple(slice(a, b) for a, b in zip(shard.start, shard.stop, strict=True))
 
-    def put(self, shard: Shard, values: NDArray[Any]) -> int:
+    def put(
+        self, shard: Shard, values: NDArray[Any], require_ours: Callable[[], None] = lambda: None
+    ) -> int:
         """Write a whole shard; on return it would survive a power cut.
 
         Parameters
         ----------
         values
             Of the shape of the shard, after channels if there are any, and the type of the array.
+        require_ours
+            Called at the last moment, so that it may raise where the store is of another run now.
 
         Returns
         -------
@@ -132,6 +151,8 @@ class ShardStore:
             made = aside / file.relative_to(self.folder)
             if made.exists():
                 sync_file(made)
+            require_ours()
+            if made.exists():
                 file.parent.mkdir(parents=True, exist_ok=True)
                 made.replace(file)
             else:  # zarr leaves out a shard of zeros

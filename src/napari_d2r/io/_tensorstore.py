@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from napari_d2r.errors import InputError
-from napari_d2r.io._lazy import MAX_UNIT_BYTES, READ_ERRORS, Box, LazyArray
+from napari_d2r.io._lazy import MAX_UNIT_BYTES, READ_ERRORS, Box, LazyArray, refuse_bomb_in
 from napari_d2r.io._source import (
     MAX_AXES,
     UNKNOWN_EDGES,
@@ -252,6 +252,7 @@ def _require_small(folder: Path, chunk: Sequence[int], dtype: str) -> None:
             f"{folder.name} declares chunks of {num_bytes / 2**30:.1f} GiB; at most 2 GiB can be "
             "read."
         )
+    refuse_bomb_in(folder, num_bytes)
 
 
 def _opened(spec: dict[str, Any], folder: Path, name: str) -> TensorStoreArray:

@@ -79,7 +79,7 @@ def verify_store(path: Path) -> Iterator[tuple[int, int, DamagedShard | None]]:
             found = None if reason is None else DamagedShard(_name(file, folder), reason)
             yield done, total, found
         there = len(store.shards()) - len(absent)
-        if listed is None and there < int(str(store.array.attrs.get(NUM_FILES, 0))):
+        if listed is None and there < _num_files(store):
             for shard in absent:
                 yield done, total, DamagedShard(_name(store.file(shard), folder), "missing")
 
@@ -108,6 +108,8 @@ def _levels(path: Path, folder: Path) -> list[ShardStore]:
         zarr.open_group(folder, mode="r")
         levels = sorted(int(one.name) for one in folder.iterdir() if one.name.isdigit())
         stores = [ShardStore(folder, level) for level in levels]
+    except InputError:
+        raise
     except (*READ_ERRORS, AssertionError) as error:
         raise InputError(
             f"{path} is no OME-Zarr store that super-resolve wrote, or its metadata is damaged."
@@ -115,6 +117,13 @@ def _levels(path: Path, folder: Path) -> list[ShardStore]:
     if not stores:
         raise InputError(f"{path} holds no image.")
     return stores
+
+
+def _num_files(store: ShardStore) -> int:
+    """How many there should be at least; 0 where nothing, or no number, says so."""
+    attributes: object = store.array.metadata.attributes
+    found = attributes.get(NUM_FILES) if isinstance(attributes, dict) else None
+    return found if isinstance(found, int) else 0
 
 
 def _name(file: Path, folder: Path) -> str:

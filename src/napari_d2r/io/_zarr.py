@@ -13,14 +13,7 @@ import zarr
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from napari_d2r.errors import InputError
-from napari_d2r.io._lazy import (
-    LARGE_UNIT_BYTES,
-    MAX_UNIT_BYTES,
-    READ_ERRORS,
-    Box,
-    LazyArray,
-    refuse_bomb,
-)
+from napari_d2r.io._lazy import MAX_UNIT_BYTES, READ_ERRORS, Box, LazyArray, refuse_bomb_in
 from napari_d2r.io._provenance import provenance_in
 from napari_d2r.io._source import (
     MAX_AXES,
@@ -120,9 +113,12 @@ def _has_metadata(folder: Path) -> bool:
 
 def _open(path: Path) -> Any:
     try:
-        return zarr.open(store=path, mode="r")
-    except (*READ_ERRORS, AssertionError, AttributeError) as error:
+        node = zarr.open(store=path, mode="r")
+    except READ_ERRORS as error:
         raise InputError(f"{path.name} is not a readable zarr array or group ({error}).") from error
+    if not isinstance(node.metadata.attributes, dict):
+        raise InputError(f"{path.name} has invalid zarr metadata: attributes is no object.")
+    return node
 
 
 def _multiscale(path: Path, ome: dict[str, Any]) -> _Multiscale:
@@ -263,10 +259,7 @@ def _checked(path: Path, array: zarr.Array[Any]) -> ZarrArray:
                 f"{path.name} declares {what}s of {num_bytes / 2**30:.1f} GiB; at most 2 GiB can "
                 "be read."
             )
-    chunk_bytes = math.prod(array.chunks) * max(1, np.dtype(array.dtype).itemsize)
-    if chunk_bytes > LARGE_UNIT_BYTES:  # there are few files then
-        stored = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-        refuse_bomb(path.name, chunk_bytes, stored)
+    refuse_bomb_in(path, math.prod(array.chunks) * max(1, np.dtype(array.dtype).itemsize))
     if np.dtype(array.dtype).kind not in "biufc":
         raise InputError(f"{path.name} holds {array.dtype} values, not numbers.")
     if array.metadata.zarr_format == 2:

@@ -219,7 +219,11 @@ def load_suite(suite: str | Path) -> Suite:
     """
     path = Path(suite)
     if path.is_file():
-        return Suite.from_yaml(path.read_text("utf-8"), str(path))
+        try:
+            text = path.read_text("utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path} is not a text file; a suite is written in YAML.") from error
+        return Suite.from_yaml(text, str(path))
     if str(suite) not in suite_names():
         raise InputError(
             f"There is no suite {str(suite)!r}; give a YAML file, or one of "

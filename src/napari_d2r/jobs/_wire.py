@@ -27,6 +27,8 @@ from napari_d2r.jobs._events import Event, Preview
 _KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event)}
 _PICTURE, _FLOAT = "$picture", "$float"
 _PICTURE_EDGE = 256
+# What fields that do not fit may raise.
+_MISFITS = (ValidationError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 
 
 @runtime_checkable
@@ -58,7 +60,7 @@ def decode(line: str) -> Event:
     """
     try:
         fields = json.loads(line, object_hook=_special)
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
         raise InputError(
             f"A line of the event stream is torn or not JSON: {_shown(line)}; update both "
             "programs if it happens again."
@@ -75,7 +77,7 @@ def decode(line: str) -> Event:
                 int(fields["step"]), {k: _picture(v) for k, v in fields["images"].items()}
             )
         return _reader(name).validate_python(fields)
-    except (ValidationError, LookupError, TypeError, ValueError, AttributeError) as error:
+    except _MISFITS as error:
         raise InputError(
             f"A line of the event stream does not fit its type {name}: {_shown(line)}; use the "
             "same version of this program on both sides."

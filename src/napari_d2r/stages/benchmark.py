@@ -16,7 +16,7 @@ import torch
 from pydantic import ValidationError
 
 from napari_d2r.errors import D2RError, DiskFullError, InputError, explain
-from napari_d2r.io import open_volume, save_volume
+from napari_d2r.io import open_volume, replace_file, save_volume
 from napari_d2r.jobs import (
     CancelToken,
     Event,
@@ -142,7 +142,7 @@ def _row_of(run: BenchmarkRun) -> BenchmarkRow | None:
     """The row of an earlier session, if it is done and would be the same today."""
     try:
         row = BenchmarkRow.model_validate_json((run.folder / ROW).read_text("utf-8"))
-    except (OSError, ValidationError):
+    except (OSError, ValueError):  # torn, or of another version
         return None
     is_same = row.outcome == "done" and row.identity == run.identity
     return row if is_same else None
@@ -213,7 +213,7 @@ class _Session:
     def _trained(self, run: BenchmarkRun, job: TrainJob) -> Iterator[Event]:
         """A model in the folder of the run; one that is there already, or half there, is used."""
         folder, begun = run.folder / MODEL, run.folder / BEGUN
-        is_ours = begun.is_file() and begun.read_text("utf-8") == run.training
+        is_ours = begun.is_file() and begun.read_bytes() == run.training.encode()
         if is_ours and (folder / JOB).is_file():
             return
         resume = is_ours and (folder / WORK / JOB).is_file()
@@ -261,9 +261,21 @@ class _Session:
 
 
 def _spent(folder: Path) -> Cost:
-    """What the training in a folder has cost so far."""
+    """What the training in a folder has cost so far.
+
+    Raises
+    ------
+    InputError
+        If the file that says so is damaged.
+    """
     path = folder / SPENT
-    return Cost.model_validate_json(path.read_text("utf-8")) if path.is_file() else Cost()
+    try:
+        return Cost.model_validate_json(path.read_bytes()) if path.is_file() else Cost()
+    except ValidationError as error:
+        raise InputError(
+            f"{path} is damaged, so nobody knows what the training cost; delete {folder}, and go "
+            "on with --resume."
+        ) from error
 
 
 def _gain(psnr: float, linear: float) -> float | None:
@@ -290,4 +302,4 @@ def _threads(plan: BenchmarkPlan) -> Iterator[None]:
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, "utf-8")
+    replace_file(path, text.encode())
