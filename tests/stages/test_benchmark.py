@@ -7,6 +7,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from napari_d2r.checkpoints import bundled_model, load_card
@@ -24,7 +25,7 @@ from napari_d2r.jobs import (
 )
 from napari_d2r.stages import benchmark
 from napari_d2r.stages.benchmark import BenchmarkReport, resolve_benchmark, run_benchmark
-from napari_d2r.volumes import Volume, VoxelSize
+from napari_d2r.volumes import Degradation, Volume, VoxelSize
 
 LEARNER = {
     "student": None,
@@ -214,6 +215,59 @@ def test_minutes_are_shared_and_by_default_the_presets(truth: Volume, tmp_path: 
     quick = {"name": "quick", "preset": "quick", "inference_share": 0.25}
     assert minutes_of(suite_of(quick, minutes=8)) == 6
     assert minutes_of(suite_of(quick)) == load_preset("quick").max_minutes
+
+
+def test_a_row_over_its_budget_says_so(truth: Volume, tmp_path: Path, known_rate: None) -> None:
+    again = {"name": "again", "model_of": "learned", "use": "prior"}
+    hasty = ran(suite_of(LINEAR, LEARNED, again, minutes=1e-4), truth, tmp_path / "hasty")
+    assert [row.over_budget for row in hasty.rows[1:]] == [True, True]
+    said = (tmp_path / "hasty" / "table.md").read_text("utf-8").count("over budget")
+    assert said == sum(row.over_budget for row in hasty.rows)
+    calm = ran(suite_of(LINEAR, LEARNED, again, minutes=60), truth, tmp_path / "calm")
+    assert [row.over_budget for row in calm.rows] == [False] * 3
+
+
+def test_a_training_is_judged_where_there_is_a_choice(
+    truth: Volume, tmp_path: Path, known_rate: None
+) -> None:
+    both = {"name": "both", "preset": "quick"}
+    suite = suite_of(both, both | {"name": "student", "use": "student"}, LEARNED)
+    runs = resolve_benchmark(suite, truth, tmp_path / "out").runs
+    assert [run.train.judge for run in runs if run.train] == [True, False, False]
+    report = ran(suite_of(LEARNED), truth, tmp_path / "out")
+    card, _ = load_card(report.rows[0].folder / "model" / "prior")
+    assert "leave-one-out" not in card.scores
+
+
+def test_mis_phased_bicubic_is_a_row(truth: Volume, tmp_path: Path, known_rate: None) -> None:
+    cubic = {"name": "cubic", "baseline": "cubic"}
+    wrong = {"name": "as published", "baseline": "mis-phased"}
+    report = ran(suite_of(cubic, wrong), truth, tmp_path / "out")
+    aligned, shifted = report.rows
+    assert abs(aligned.scores["axial_shift_voxels"]) < 0.2
+    assert shifted.scores["axial_shift_voxels"] == pytest.approx(1.5, abs=0.3)
+    assert shifted.scores["gain_db"]["XZ"] < aligned.scores["gain_db"]["XZ"] - 1
+    assert len(draw_benchmark(report)) == 4
+    blocks = [{"factor": 4, "degradation": {"kind": "block"}}]
+    with pytest.raises(InputError, match="half a gap off"):
+        suite_of(wrong, cases=blocks)
+
+
+def test_a_row_is_of_the_cases_that_it_names(truth: Volume, tmp_path: Path) -> None:
+    cases = [{"factor": 4}, {"factor": 4, "degradation": {"kind": "gaussian", "sigma": 2}}]
+    blind = LEARNED | {"name": "blind", "blind": True, "cases": ["x4-gaussian2"]}
+    suite = suite_of(LINEAR, LEARNED | {"cases": ["x4"]}, blind, cases=cases)
+    runs = resolve_benchmark(suite, truth, tmp_path / "out").runs
+    titles = ["linear, x4", "learned, x4", "linear, x4-gaussian2", "blind, x4-gaussian2"]
+    assert [run.title for run in runs] == titles
+    assert runs[3].train is not None
+    box = Degradation("block").kernel(4)
+    places = np.arange(4) - 1.5
+    assert runs[3].train.degradation.sigma ** 2 == pytest.approx(box @ places**2)
+    with pytest.raises(InputError, match="no case is called 'x8'"):
+        suite_of(LINEAR | {"cases": ["x8"]})
+    with pytest.raises(InputError, match="no method before it trains 'learned'"):
+        suite_of(LEARNED | {"cases": ["x4"]}, {"name": "it", "model_of": "learned"}, cases=cases)
 
 
 def test_supervised_methods_wait_for_a_reference(

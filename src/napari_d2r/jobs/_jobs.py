@@ -90,6 +90,12 @@ class TrainJob(Job):
         title="Clock",
         description="By which the time budget is counted; processor: whatever else runs.",
     )
+    judge: bool = Field(
+        True,
+        title="Judge",
+        description="Say by leave-one-out what each model gains over linear interpolation, and "
+        "prefer the better one; else the last one is preferred.",
+    )
     max_voxels: int = Field(
         200_000_000, ge=100_000, title="Training voxels", description="More are cropped centrally."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from importlib import resources
 from pathlib import Path
@@ -52,7 +53,9 @@ class SuiteMethod(FrozenModel):
     """One row: an interpolation, a model that exists, a preset, or the model of another row."""
 
     name: str = Field(pattern=_NAME, max_length=80)
-    baseline: Literal["nearest", "linear", "cubic"] | None = None
+    baseline: Literal["nearest", "linear", "cubic", "mis-phased"] | None = Field(
+        None, description="mis-phased: what is often published as bicubic, half a gap off."
+    )
     model: Path | None = Field(None, description="A folder, or bundled.")
     preset: str | None = None
     model_of: str | None = Field(None, description="A method before this one, whose model it uses.")
@@ -73,9 +76,16 @@ class SuiteMethod(FrozenModel):
         None, description="A method before this one, whose IRSDE model sharpens the result."
     )
     supervised: bool = Field(False, description="Learns from the reference of the suite.")
-    blind: bool = Field(False, description="Learns as if slices were point samples.")
+    blind: bool = Field(
+        False, description="Learns as if slices were blurred as much as means over a gap are."
+    )
     inference_share: float = Field(
         0.1, ge=0, lt=1, description="Part of the minutes kept for super-resolution."
+    )
+    cases: tuple[str, ...] | None = Field(
+        None,
+        min_length=1,
+        description="Names of the cases it is for, such as x8-gaussian4; None: all.",
     )
 
     @model_validator(mode="after")
@@ -88,6 +98,10 @@ class SuiteMethod(FrozenModel):
             raise ValueError(f"{self.name} trains nothing: set, supervised and blind need a preset")
         SamplerSettings.model_validate(self.sampler)
         return self
+
+    def serves(self, case: SuiteCase) -> bool:
+        """Whether it is a row of this case."""
+        return self.cases is None or case.name in self.cases
 
     @property
     def borrows(self) -> tuple[str, ...]:
@@ -108,18 +122,22 @@ class SuiteMethod(FrozenModel):
             "factor": case.factor,
             "device": suite.device,
             "seed": suite.seed,
+            "degradation": case.degradation.model_dump(),
         }
         if suite.minutes is not None:
             changes["max_minutes"] = suite.minutes * (1 - self.inference_share)
-        if not self.blind:
-            changes["degradation"] = case.degradation.model_dump()
+        if self.blind:  # a mean over r slices has the variance (r^2 - 1) / 12
+            sigma = math.sqrt((case.factor**2 - 1) / 12)
+            changes["degradation"] = {"kind": "gaussian", "sigma": sigma}
         if self.supervised:
             changes["reference"] = str(reference)
         assignments = [f"{k}={json.dumps(v)}" for k, v in (changes | self.set).items()]
         try:
-            return load_preset(self.preset).override(assignments)
+            job = load_preset(self.preset).override(assignments)
         except InputError as error:
             raise InputError(f"Method {self.name} of the suite: {error}") from error
+        has_choice = self.use is None and None not in (job.prior, job.student)
+        return job.model_copy(update={"judge": has_choice and not self.supervised})
 
     def super_resolve_job(self, suite: Suite, case: SuiteCase) -> SuperResolveJob:
         """The super-resolution of this row, its model not yet named.
@@ -133,7 +151,7 @@ class SuiteMethod(FrozenModel):
             "seed": suite.seed,
             "engine": "torch",
             "fall_back": False,
-            "method": self.baseline or "model",
+            "method": "cubic" if self.baseline == "mis-phased" else self.baseline or "model",
         }
         if self.baseline is not None:
             fields["degradation"] = case.degradation.kind
@@ -173,15 +191,21 @@ class Suite(Job):
         twice = [name for name, count in Counter(names).items() if count > 1]
         if twice:
             raise ValueError(f"two methods are called {twice[0]!r}")
-        trained = set()
+        known = {case.name for case in self.cases}
+        trained: dict[str, set[str]] = {}
         for method in self.methods:
-            if method.blind and any(case.degradation.kind == "block" for case in self.cases):
+            for name in method.cases or ():
+                if name not in known:
+                    raise ValueError(f"{method.name}: no case is called {name!r}")
+            served = {case.name for case in self.cases if method.serves(case)}
+            is_of_slices = method.blind or method.baseline == "mis-phased"
+            if is_of_slices and any("block" in name for name in served):
                 raise ValueError(f"{method.name}: who does not know of blocks is half a gap off")
             for other in method.borrows:
-                if other not in trained:
+                if not served <= trained.get(other, set()):
                     raise ValueError(f"{method.name}: no method before it trains {other!r}")
             if method.preset is not None:
-                trained.add(method.name)
+                trained[method.name] = served
         if self.perception is None and {"slice-fid", "lpips"} & set(self.metrics):
             raise ValueError("slice-fid and lpips need perception: random, download or a folder")
         return self

@@ -108,7 +108,7 @@ def resolve_benchmark(
     runs = []
     for case in suite.cases:
         _require_long_enough(truth, case)
-        for method in chosen.methods:
+        for method in (m for m in chosen.methods if m.serves(case)):
             where, lacks = folder / case.name / method.name, _lacks(method, case, reference)
             train = None if lacks else method.train_job(suite, case, reference)
             if train is not None:

@@ -45,7 +45,7 @@ COLUMNS: Mapping[Metric, tuple[Column, ...]] = {
     "sfrc": (Column("sFRC, new", ("controls", "sfrc", "num_listed_anew"), ".0f"),),
     "slice-fid": tuple(
         Column(f"SliceFID {name}", ("perceptual", "slice_fid", name), ".3g")
-        for name in ("XZ", "mean")
+        for name in (*PLANES, "mean")
     ),
     "lpips": tuple(
         Column(f"LPIPS {plane}", ("perceptual", "lpips", plane), ".3f") for plane in PLANES

@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import shutil
+from collections import deque
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,7 +17,7 @@ import torch
 from pydantic import ValidationError
 
 from napari_d2r.errors import D2RError, DiskFullError, InputError, explain
-from napari_d2r.io import open_volume, replace_file, save_volume
+from napari_d2r.io import export_stream, open_volume, replace_file, save_volume
 from napari_d2r.jobs import (
     CancelToken,
     Event,
@@ -38,6 +39,7 @@ from napari_d2r.stages._benchmark_plan import (
     resolve_benchmark,
 )
 from napari_d2r.stages._benchmark_report import BenchmarkReport, BenchmarkRow, needs_controls
+from napari_d2r.stages._controls import MISPHASED, control_rows
 from napari_d2r.stages._meter import Cost, Meter
 from napari_d2r.stages._passed_on import passed_on
 from napari_d2r.stages._sampling import with_sampler
@@ -195,15 +197,12 @@ class _Session:
         training = sum((_spent(run.folder.parent / name) for name in trained), Cost())
         output = run.folder / RESULT
         with Meter(self.device) as meter:
-            job = with_sampler(run.super_resolve, run.method.sampler)
-            plan = resolve_super_resolve(job, self.stacks[run.case.name], output, overwrite=True)
-            events = run_super_resolve(plan, overwrite=True, cancel=self.cancel)
-            _require_completed((yield from passed_on(events)))
+            is_sample = yield from self._applied(run, output)
         spent, minutes = (training + meter.cost).seconds(self.device), self.plan.suite.minutes
         scores = yield from self._scores(run, output)
         return {
             "outcome": "done",
-            "is_sample": provenance_of(plan).is_sample,
+            "is_sample": is_sample,
             "over_budget": minutes is not None and spent > 60 * minutes * _TOLERANCE,
             "training": training,
             "applying": meter.cost,
@@ -227,6 +226,20 @@ class _Session:
         finally:  # what an interrupted session has spent counts too
             _write(run.folder / SPENT, (so_far + meter.cost).model_dump_json())
         _require_completed(ended)
+
+    def _applied(self, run: BenchmarkRun, output: Path) -> Generator[Event, None, bool]:
+        """Leave the result; whether it is a sample."""
+        stack = self.stacks[run.case.name]
+        if run.method.baseline == "mis-phased":
+            values = control_rows(stack.read(), run.case.factor)[MISPHASED]
+            result = Volume(values, self.plan.truth.voxel_size, run.method.name)
+            deque(export_stream(result, output, "ome-zarr-0.5", overwrite=True), maxlen=0)
+            return False
+        job = with_sampler(run.super_resolve, run.method.sampler)
+        plan = resolve_super_resolve(job, stack, output, overwrite=True)
+        events = run_super_resolve(plan, overwrite=True, cancel=self.cancel)
+        _require_completed((yield from passed_on(events)))
+        return provenance_of(plan).is_sample
 
     def _scores(self, run: BenchmarkRun, output: Path) -> Generator[Event, None, dict[str, Any]]:
         """The result as ``evaluate --json`` tells it, and what it gains over linear."""

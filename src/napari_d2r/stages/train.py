@@ -204,10 +204,13 @@ class _Training:
             if result is None:
                 return
             yield from self._keep("student", network, student, result)
-        default = max(self.gains, key=lambda name: self.gains[name].gain_db)
-        reason = f"{default}: {self.gains[default].sentence()}"
+        names = [n for n, s in (("prior", prior), ("student", student)) if s is not None]
+        default, reason = names[-1], "the last; not judged"
+        if self.gains:
+            default = max(self.gains, key=lambda name: self.gains[name].gain_db)
+            reason = f"{default}: {self.gains[default].sentence()}"
         if self.ranks.is_first:
-            self._publish(ModelIndex(default=default, models=list(self.gains), reason=reason))
+            self._publish(ModelIndex(default=default, models=names, reason=reason))
         self.ranks.most(0)  # all return when the models are there
         yield Finished(Outcome.COMPLETED, TrainedModels(self.plan.folder, default, self.gains))
 
@@ -267,7 +270,8 @@ class _Training:
         """Judge a finished network on the stack itself and write it with its card."""
         judged = all_or_none(lambda: self._judge(network, settings), self.ranks)
         self.predictors[role], halo, gain = judged
-        self.gains[role] = gain
+        if gain is not None:
+            self.gains[role] = gain
         size, gap = self.plan.volume.voxel_size, self.plan.gap
         card = ModelCard(
             architecture=settings.network.architecture,
@@ -280,7 +284,7 @@ class _Training:
             degradation=self.job.degradation,
             prediction=settings.prediction if isinstance(settings, PriorSettings) else "x0",
             sampler=self.job.targets.sampler if contract_of(settings.network) in SAMPLED else None,
-            scores={"leave-one-out": gain.gain_db}
+            scores=({} if gain is None else {"leave-one-out": gain.gain_db})
             | {k.removesuffix(_GAIN): v for k, v in result.scores.items() if k.endswith(_GAIN)},
             trained_on=(self.plan.reference or self.plan.volume).name,
             reference="" if self.plan.reference is None else self.plan.reference.name,
@@ -291,12 +295,13 @@ class _Training:
         )
         if self.ranks.is_first:
             save_model(self.work / role, network, with_facts(card, self.plan))
-        yield Scalars(result.steps, {f"{role}: leave-one-out gain (dB)": gain.gain_db})
+        if gain is not None:
+            yield Scalars(result.steps, {f"{role}: leave-one-out gain (dB)": gain.gain_db})
 
     def _judge(
         self, network: nn.Module, settings: PriorSettings | StudentSettings
-    ) -> tuple[AxialPredictor, HaloCard, GainOverLinear]:
-        """How far around it a network looks, and leave-one-out, on the stack itself."""
+    ) -> tuple[AxialPredictor, HaloCard, GainOverLinear | None]:
+        """How far around it a network looks, and leave-one-out if asked, on the stack itself."""
         predictor = self._predictor(network, settings, None)
         halo = HaloCard(slices=predictor.halo.slices, lateral=predictor.halo.lateral)
         is_sampled = contract_of(settings.network) in SAMPLED
@@ -307,6 +312,8 @@ class _Training:
             slices, lateral = measure_halo(grey, looked_at, self.plan.gap, cancel=self.cancel)
             halo = HaloCard(slices=slices, lateral=lateral)
             predictor = self._predictor(network, settings, halo)
+        if not self.job.judge:
+            return predictor, halo, None
         edge = _JUDGING_EDGE_SAMPLED if is_sampled else _JUDGING_EDGE
         return predictor, halo, self._gain(predictor, edge)
 
