@@ -249,6 +249,30 @@ def test_what_sbatch_refuses_is_told_as_it_said_it(
     assert not (tmp_path / "out.ome.zarr").exists()
 
 
+def test_an_sbatch_that_hangs_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("dask_jobqueue")
+    from napari_d2r.stages import _cluster, _slurm
+
+    monkeypatch.setattr(_slurm, "_ANSWER_S", 1)
+    monkeypatch.setattr(_cluster, "_CLOSED_S", 1)
+    (tmp_path / "site.yaml").write_text("cores: 1\nmemory: 1 GB\n")
+    sbatch = tmp_path / "sbatch"
+    sbatch.write_text("#!/bin/sh\nexec sleep 600\n")
+    sbatch.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    asked = ClusterSettings(kind="slurm", workers=1, site=tmp_path / "site.yaml")
+    try:
+        with (
+            pytest.raises(InputError, match="SLURM did not answer"),
+            _cluster._begun(asked),
+        ):
+            pass
+    finally:
+        for child in psutil.Process().children():
+            if "sleep" in child.cmdline():
+                child.kill()
+
+
 def test_one_job_that_slurm_takes_is_enough(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,7 +295,7 @@ def test_a_cluster_that_cannot_be_closed_hides_no_error(monkeypatch: pytest.Monk
     from napari_d2r.stages import _cluster
 
     class Unclosed:
-        def close(self) -> None:
+        def close(self, timeout: float | None) -> None:
             raise AssertionError("Status.created")
 
     monkeypatch.setattr(_cluster, "LocalCluster", lambda **_: Unclosed())

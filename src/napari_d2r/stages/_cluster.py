@@ -49,6 +49,7 @@ _LOOK_S = 0.2  # between two looks at the cancel token
 _COUNT_S = 1  # between two looks at who is there, while no shard is finished
 # A worker of ours that is silent for so long is given up, and its shards are computed elsewhere.
 _SILENT_S = 60
+_CLOSED_S = 60  # a cluster whose sbatch hangs is left
 _ANSWER_S, _LOST_S = 15, 30  # until a scheduler is said not to be there, or not any more
 # What dask raises for addresses that it cannot use, and for options of any kind.
 _NO_ADDRESS = (ValueError, TypeError, RuntimeError, ImportError, AssertionError)
@@ -146,7 +147,7 @@ def _begun(settings: ClusterSettings) -> Iterator[Any]:
         yield cluster
     finally:
         with suppress(Exception):  # how the run ended counts, not how its cluster did
-            cluster.close()
+            cluster.close(timeout=_CLOSED_S if settings.kind == "slurm" else None)
 
 
 def _cluster_of(settings: ClusterSettings, count: int) -> Any:

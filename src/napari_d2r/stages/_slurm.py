@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import dask
 from dask_jobqueue import SLURMCluster
 from dask_jobqueue.slurm import SLURMJob
 from distributed.deploy.spec import ProcessInterface
@@ -13,8 +14,7 @@ from napari_d2r.errors import InputError
 
 __all__ = ["cluster_of", "submit"]
 
-_SUBMITTED_S = 120  # sbatch itself gives up on a controller that is silent before that
-_LOOK_S = 0.1
+_ANSWER_S, _LOOK_S = 120, 0.1
 
 
 class _Job(SLURMJob):  # type: ignore[misc]  # dask-jobqueue has no types
@@ -35,8 +35,14 @@ class _Job(SLURMJob):  # type: ignore[misc]  # dask-jobqueue has no types
 
 
 def cluster_of(options: dict[str, Any]) -> SLURMCluster:
-    """A cluster without jobs; ``options`` are those of `SLURMCluster`."""
-    return SLURMCluster(job_cls=_Job, **options)
+    """A cluster without jobs; ``options`` are those of `SLURMCluster`.
+
+    The page of its scheduler takes a free port, because several runs may share a machine.
+    """
+    site = f"jobqueue.{options.get('config_name', 'slurm')}.scheduler-options"
+    asked = options.get("scheduler_options") or dask.config.get(site, {})
+    scheduler = {"dashboard_address": ":0"} | asked
+    return SLURMCluster(job_cls=_Job, **options | {"scheduler_options": scheduler})
 
 
 def submit(cluster: SLURMCluster, count: int) -> None:
@@ -48,7 +54,7 @@ def submit(cluster: SLURMCluster, count: int) -> None:
         If it refuses all, or does not answer.
     """
     cluster.scale(jobs=count)
-    ends = time.monotonic() + _SUBMITTED_S
+    ends = time.monotonic() + _ANSWER_S
     while not cluster.workers:  # they are known once sbatch has answered for all
         if time.monotonic() > ends:
             raise InputError("SLURM did not answer for two minutes; try again later.")
