@@ -36,7 +36,7 @@ WHOLE = {  # with all that they call
     "load the model": [("_store.py", "load_model")],
     "measure the rate": [("_super_resolve_plan.py", "_rate")],
     "sample the grey values": [("_intensity.py", "of")],
-    "look for damaged slices": [("_guard.py", "find_damage")],
+    "look for damaged slices": [("_guard.py", "look_through")],
     "hash of the input": [("_identity.py", "identity_of")],
     "linear interpolation": [("_depth.py", "linear_base")],
     "grey values to unit and back, rounding": [

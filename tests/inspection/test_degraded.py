@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +13,9 @@ from scipy import ndimage
 
 from napari_d2r.inspection import Finding, inspect_volume
 from napari_d2r.io import open_volume
-from napari_d2r.jobs import SuperResolveJob
+from napari_d2r.jobs import Event, StageStarted, SuperResolveJob, TrainJob, Warned
 from napari_d2r.stages.super_resolve import resolve_super_resolve, run_super_resolve
+from napari_d2r.stages.train import resolve_train, run_train
 from napari_d2r.volumes import Volume, VoxelSize
 
 Stack = NDArray[np.float64]
@@ -131,3 +134,35 @@ def test_a_masked_edge_does_no_harm_further_away(fib, tmp_path):
     near, far = slice(24, 28), slice(40, None)
     assert psnr(beside, near) < psnr(whole, near) - 1
     assert psnr(beside, far) > psnr(whole, far) - 0.1
+
+
+@pytest.fixture
+def spoiled(fib: Stack) -> Volume:
+    """A drift and a slice of one grey value."""
+    values = fib[::4, :64, :64] + np.linspace(-25, 25, 16)[:, None, None]
+    values[7] = 90
+    return Volume(np.clip(values, 0, 255).astype(np.uint8), SIZE)
+
+
+def told_before(stage: str, events: Iterable[Event]) -> list[Warned]:
+    """What is told until a stage begins."""
+
+    def is_before(event: Event) -> bool:
+        return not (isinstance(event, StageStarted) and event.title.startswith(stage))
+
+    return [event for event in takewhile(is_before, events) if isinstance(event, Warned)]
+
+
+def test_a_run_tells_what_it_does_not_mend(spoiled: Volume, tmp_path: Path) -> None:
+    job = SuperResolveJob(engine="torch", device="cpu")
+    plan = resolve_super_resolve(job, spoiled, tmp_path / "out.ome.zarr")
+    told = told_before("super-resolve", run_super_resolve(plan))
+    assert [one.finding for one in told if one.finding] == ["drift"]
+    assert sum("brightness drifts" in one.message for one in told) == 1
+    assert sum("linear interpolation" in one.message for one in told) == 1  # of the empty slice
+
+
+def test_a_training_tells_all_of_it(spoiled: Volume, tmp_path: Path) -> None:
+    plan = resolve_train(TrainJob(device="cpu"), spoiled, tmp_path / "model")
+    told = told_before("stage I", run_train(plan))
+    assert sorted(one.finding for one in told if one.finding) == ["drift", "empty"]

@@ -54,7 +54,7 @@ EVENTS: dict[type, st.SearchStrategy[Event]] = {
     BlockWritten: st.builds(BlockWritten, CORNER, CORNER),
     Scalars: st.builds(Scalars, COUNT, st.dictionaries(NAME, NUMBER, max_size=4)),
     CheckpointSaved: st.builds(CheckpointSaved, PATH, COUNT),
-    Warned: st.builds(Warned, TEXT),
+    Warned: st.builds(Warned, TEXT, TEXT),
     Finished: st.builds(Finished, st.sampled_from(Outcome), PLAIN),
     Failed: st.builds(Failed, TEXT, TEXT),
 }

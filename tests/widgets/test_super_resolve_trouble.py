@@ -18,6 +18,7 @@ from qtpy.QtCore import Qt
 from napari_d2r import open_volume
 from napari_d2r._npe2 import METADATA
 from napari_d2r.io import interrupted_shard
+from napari_d2r.jobs import Warned
 from napari_d2r.samples import phantom_sample
 from napari_d2r.stages import _fill as stage
 from napari_d2r.widgets import _super_resolve_form
@@ -268,6 +269,16 @@ def test_a_model_that_raises_ends_in_a_sentence(
         assert words in _wait_end(widget, qtbot)
     _wait_ready(widget, qtbot)
     _click_run(widget, qtbot)  # the button is back, and works
+    assert "Finished" in _wait_end(widget, qtbot)
+
+
+def test_what_stands_in_the_findings_is_not_said_again(widget: Any, qtbot: Any) -> None:
+    warned: list[str] = []
+    _click_run(widget, qtbot)
+    widget._run.warned.connect(warned.append)
+    for event in (Warned("It drifts.", "drift"), Warned("Something else.")):
+        widget._run._on_told(event)
+    assert warned == ["Something else."]
     assert "Finished" in _wait_end(widget, qtbot)
 
 

@@ -23,6 +23,7 @@ from napari_d2r.jobs import (
     Scalars,
     StageStarted,
     TrainJob,
+    Warned,
 )
 from napari_d2r.volumes import Volume
 
@@ -157,6 +158,13 @@ def test_a_record_says_which_stages_are_left_out() -> None:
     record = TrainingRecord()
     record.take(StageStarted("stage I: learn", 1, 1))
     assert [stage.words for stage in record.stages][1:] == ["left out", "left out"]
+
+
+def test_a_record_leaves_out_what_stands_in_the_findings() -> None:
+    record = TrainingRecord()
+    record.take(Warned("It drifts.", "drift"))
+    record.take(Warned("Something else."))
+    assert list(record.log) == ["note: Something else."]
 
 
 def test_long_curves_are_thinned_out_and_keep_their_end() -> None:

@@ -137,9 +137,15 @@ class CheckpointSaved:
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """Something the user should know; the job goes on."""
+    """Something the user should know; the job goes on.
+
+    ``finding`` is the kind of the trap in the input that it tells of, as in docs/traps.md; empty
+    where it is about anything else. Whoever shows the findings of a stack beside the job need
+    not repeat those.
+    """
 
     message: str
+    finding: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
-"""Gaps that look damaged are found before a run, and kept from the network."""
+"""Traps are looked for before a run: they are told, and damaged gaps kept from the network."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 
@@ -10,29 +10,54 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_d2r.inference import AxialPredictor, FallbackPredictor, InterpolationPredictor
-from napari_d2r.inspection import Inspection, damaged_gaps, inspect_stream
-from napari_d2r.jobs import CancelToken, Event, Finished, StageStarted
+from napari_d2r.inspection import Finding, Inspection, inspect_stream, inspect_volume
+from napari_d2r.jobs import CancelToken, Finished, Progress, Warned
 from napari_d2r.stages._super_resolve_plan import SuperResolvePlan
 from napari_d2r.volumes import Volume, centred_box, crop
 
-__all__ = ["find_damage", "guarded", "sound_slices", "told_damage", "with_fallback"]
+__all__ = [
+    "guarded",
+    "look_through",
+    "seen_in",
+    "sound_slices",
+    "told",
+    "told_damage",
+    "with_fallback",
+]
 
-_EDGE = 1024  # pixels of a slice's middle that are looked at: enough to tell, quick to read
+# Pixels of a slice's middle that are looked at: enough to tell, quick to read.
+_EDGE, _GLANCE_EDGE = 1024, 512
+_TOLD_NOTES = frozenset({"drift"})
 
 
-def find_damage(
+def look_through(
     volume: Volume, cancel: CancelToken | None
-) -> Generator[Event, None, tuple[int, ...]]:
-    """Look through the middle of every slice; returns the gaps that look damaged."""
-    yield StageStarted("look for damaged slices")
-    most = (volume.shape[0], _EDGE, _EDGE)
-    z, y, x = centred_box(volume.shape, most)
-    for event in inspect_stream(crop(volume, (z, y, x)), cancel=cancel):
+) -> Generator[Progress, None, tuple[Finding, ...]]:
+    """What is found in the middle of every slice."""
+    for event in inspect_stream(_middle(volume, _EDGE), cancel=cancel):
         if isinstance(event, Finished):
             inspection: Inspection = event.result
-            return damaged_gaps(inspection.findings, volume.shape[0])
+            return inspection.findings
         yield event
     raise AssertionError("an inspection ends with Finished")
+
+
+def seen_in(volume: Volume, box: tuple[slice, ...]) -> tuple[Finding, ...]:
+    """What is found at a glance: in the middle of every slice of a part (z, y, x)."""
+    z, y, x = box
+    return inspect_volume(_middle(crop(volume, (z, y, x)), _GLANCE_EDGE))
+
+
+def _middle(volume: Volume, edge: int) -> Volume:
+    z, y, x = centred_box(volume.shape, (volume.shape[0], edge, edge))
+    return crop(volume, (z, y, x))
+
+
+def told(findings: Iterable[Finding]) -> Iterator[Warned]:
+    """Each finding that spoils a result, in its own words."""
+    for one in findings:
+        if one.severity != "note" or one.kind in _TOLD_NOTES:
+            yield Warned(one.sentence, one.kind)
 
 
 def guarded(plan: SuperResolvePlan, damaged: tuple[int, ...]) -> SuperResolvePlan:

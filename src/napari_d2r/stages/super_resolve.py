@@ -14,6 +14,7 @@ from typing import Any
 from napari_d2r.checkpoints import UncertaintyCard
 from napari_d2r.errors import InputError
 from napari_d2r.inference import CHUNK, Interrupted
+from napari_d2r.inspection import damaged_gaps
 from napari_d2r.io import OmeZarrOutput, clear_remains, create_output, save_tiff_stream
 from napari_d2r.jobs import (
     CancelToken,
@@ -27,7 +28,7 @@ from napari_d2r.jobs import (
     Warned,
 )
 from napari_d2r.stages._fill import Compute, compute_here, fill_shards
-from napari_d2r.stages._guard import find_damage, guarded, told_damage
+from napari_d2r.stages._guard import guarded, look_through, told, told_damage
 from napari_d2r.stages._half_widths import half_width_plan
 from napari_d2r.stages._identity import identity_of
 from napari_d2r.stages._output_grid import too_wide
@@ -154,7 +155,11 @@ def _run(
         yield Warned(warning)
     damaged: tuple[int, ...] = ()
     if plan.job.fall_back and plan.model is not None and plan.volume.num_channels is None:
-        damaged = yield from find_damage(plan.volume, cancel)
+        yield StageStarted("look for damaged slices")
+        findings = yield from look_through(plan.volume, cancel)
+        num_slices = plan.volume.shape[0]
+        yield from told(one for one in findings if not damaged_gaps([one], num_slices))
+        damaged = damaged_gaps(findings, num_slices)
         if damaged:
             yield Warned(told_damage(damaged))
         damaged = tuple(sorted({*damaged, *too_wide(plan.grid, plan.gap)}))
@@ -210,7 +215,7 @@ def _computing(
             "Several processes need dask.distributed; install it with "
             "pip install 'napari-d2r[cluster]'."
         ) from error
-    task = ShardTask.of(plan, damaged, output.partial_path, identity_of(plan))
+    task = ShardTask.of(plan, damaged, output)
     with connected(plan.job.cluster) as client:
         yield partial(computed_by, client, task, output.sources)
 

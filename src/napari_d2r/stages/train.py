@@ -56,6 +56,7 @@ from napari_d2r.jobs import (
 )
 from napari_d2r.metrics import GainOverLinear
 from napari_d2r.models import SAMPLED, build_network, describe_config
+from napari_d2r.stages._guard import seen_in, told
 from napari_d2r.stages._own_card import with_facts
 from napari_d2r.stages._pseudo_hr import SlabFile, read_slabs, restore_into
 from napari_d2r.stages._together import all_or_none, wait_for_the_first, while_others_wait
@@ -144,6 +145,7 @@ def _run(
         yield Warned(warning)
     stored = plan.volume.read(*plan.box)
     require_finite(stored, plan.volume.name)
+    yield from told(seen_in(plan.volume, plan.box))
     intensity = IntensityRange.of(plan.volume)
     stack = torch.from_numpy(intensity.to_unit(stored)).to(plan.device)
     run = _Training(plan, stack, identity_of(plan, stored), resume, cancel, ranks)

@@ -117,7 +117,7 @@ class SuperResolveRun(QObject):
         elif isinstance(event, Workers):
             self.workers = event.count
         elif isinstance(event, Warned):
-            if event.message not in self.planned.plan.warnings:
+            if not event.finding and event.message not in self.planned.plan.warnings:
                 self.warned.emit(event.message)
         elif isinstance(event, Failed):
             self.has_failed = True

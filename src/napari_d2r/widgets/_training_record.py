@@ -112,7 +112,7 @@ class TrainingRecord:
                 self.pictures, self.pictures_step = event.images, event.step
             case CheckpointSaved():
                 self.say(f"state saved at step {event.step}")
-            case Warned():
+            case Warned(finding=""):  # the findings stand above
                 self.say(f"note: {event.message}")
             case Failed():
                 self._leave("stopped")
