@@ -6,7 +6,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
+import h5py
 import mrcfile
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from ome_zarr_models.v04.image import ImageAttrs as ImageV04
 from ome_zarr_models.v05.image import ImageAttrs as ImageV05
 
 from napari_d2r.errors import InputError
-from napari_d2r.io import EXPORTS, create_output, export_stream, open_volume
+from napari_d2r.io import EXPORTS, create_output, export_stream, open_source, open_volume
 from napari_d2r.jobs import CancelToken, Outcome, Progress
 from napari_d2r.stages.export import run_export
 from napari_d2r.volumes import Volume, VoxelSize
@@ -45,6 +47,16 @@ def by_mrcfile(path: Path) -> Found:
         return mrc.data.copy(), tuple(size), tuple(origin)
 
 
+def by_h5py(path: Path) -> Found:
+    with h5py.File(path) as file:
+        (data,) = file.values()
+        assert [dimension.label for dimension in data.dims] == ["z", "y", "x"]
+        axes = json.loads(data.attrs["axistags"])["axes"]
+        assert [(axis["key"], axis["typeFlags"]) for axis in axes] == [("z", 2), ("y", 2), ("x", 2)]
+        size, origin = (1e3 * data.attrs[name] for name in ("element_size_um", "origin_um"))
+        return data[:], tuple(size), tuple(origin)
+
+
 def by_ome_zarr_models(path: Path, model: Any) -> Found:
     group = zarr.open_group(path, mode="r")
     attributes = group.attrs.asdict()
@@ -65,6 +77,7 @@ def by_tensorstore(path: Path) -> Found:
 
 
 READERS: dict[str, Callable[[Path], Found]] = {
+    "hdf5": by_h5py,
     "mrc": by_mrcfile,
     "ome-zarr-0.4": lambda path: by_ome_zarr_models(path, ImageV04),
     "ome-zarr-0.5": lambda path: by_ome_zarr_models(path, ImageV05),
@@ -84,21 +97,60 @@ def test_others_see_the_same_box(tmp_path: Path, form: Any, dtype: str) -> None:
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32", "float16"])
-def test_a_stack_of_tiffs_keeps_its_pixels(tmp_path: Path, dtype: str) -> None:
+def in_imagej(metadata: dict[str, Any]) -> tuple[float, ...]:
+    """Edge along z and place (z, y, x) in nm of a slice that ImageJ opens."""
+    assert metadata["unit"] == "nm"
+    places = zip("zyx", (metadata["spacing"], SIZE.y, SIZE.x), strict=True)
+    return metadata["spacing"], *(-metadata[f"{letter}origin"] * edge for letter, edge in places)
+
+
+def in_ome(xml: str) -> tuple[float, ...]:
+    """The same of an OME-TIFF."""
+    (pixels,) = ElementTree.fromstring(xml).findall("{*}Image/{*}Pixels")
+    (plane,) = pixels.findall("{*}Plane")
+    names = [f"Position{letter}" for letter in "ZYX"]
+    assert pixels.get("PhysicalSizeZUnit") == plane.get("PositionZUnit") == "nm"
+    return float(pixels.get("PhysicalSizeZ", 0)), *(float(plane.get(name, 0)) for name in names)
+
+
+@pytest.mark.parametrize(
+    "dtype", ["uint8", "int8", "uint16", "int16", "float16", "float32", "float64"]
+)
+def test_a_stack_of_tiffs_keeps_its_pixels_and_their_place(tmp_path: Path, dtype: str) -> None:
     volume = Volume(values(dtype), SIZE)
-    path = export(volume, tmp_path / "slices", "tiff-stack", provenance=FACTS)
+    path = export(volume, tmp_path / "slices", "tiff-stack", origin=ORIGIN, provenance=FACTS)
     files = sorted(path.iterdir())
     assert files[0].name == "slice_00.tif"
     np.testing.assert_array_equal(np.stack([tifffile.imread(f) for f in files]), volume.data)
     with tifffile.TiffFile(files[3]) as file:
-        if file.imagej_metadata is not None:
-            assert (file.imagej_metadata["unit"], file.imagej_metadata["spacing"]) == ("nm", 10)
+        told = file.imagej_metadata
+        found = in_ome(file.ome_metadata) if told is None else in_imagej(told)
         x, y = (file.pages[0].tags[name].value for name in ("XResolution", "YResolution"))
-        per_nm = 1 if file.imagej_metadata is not None else 1e7
-        assert per_nm * x[1] / x[0] == per_nm * y[1] / y[0] == pytest.approx(8)
+        per_nm = 1 if told is not None else 1e7
+    assert found == pytest.approx((SIZE.z, ORIGIN[0] + 3 * SIZE.z, *ORIGIN[1:]))
+    assert per_nm * x[1] / x[0] == per_nm * y[1] / y[0] == pytest.approx(8)
+    assert open_source(files[0]).provenance == FACTS
     again = open_volume(path, voxel_size=SIZE)
     np.testing.assert_array_equal(again.read(), volume.data)
+
+
+def test_hdf5_comes_back_with_all_that_is_known(tmp_path: Path) -> None:
+    facts = {"linear_gaps": list(range(20_000))}  # more than an attribute holds in place
+    volume = Volume(values("float64").astype(">f8"), SIZE)
+    path = export(volume, tmp_path / "out.h5", "hdf5", origin=ORIGIN, provenance=facts)
+    again, source = open_volume(path), open_source(path)
+    assert again.voxel_size == SIZE
+    np.testing.assert_array_equal(again.read(), volume.data)
+    assert source.origin == pytest.approx(ORIGIN)
+    assert source.provenance == facts
+
+
+def test_half_an_export_bears_another_name(tmp_path: Path) -> None:
+    steps = export_stream(Volume(values(), SIZE), tmp_path / "out.h5", "hdf5")
+    next(steps)
+    assert [p.name for p in tmp_path.iterdir()] == ["out.h5.exporting"]
+    steps.close()
+    assert not list(tmp_path.iterdir())
 
 
 def test_coarser_levels_are_means_in_their_place(tmp_path: Path) -> None:

@@ -10,14 +10,14 @@ from napari_d2r.cli._progress import Reporter
 from napari_d2r.cli._results import drain
 from napari_d2r.jobs import CancelToken, Outcome
 
-FORMATS = ("tiff-stack", "mrc", "ome-zarr-0.4", "ome-zarr-0.5", "precomputed")
+FORMATS = ("tiff-stack", "hdf5", "mrc", "ome-zarr-0.4", "ome-zarr-0.5", "precomputed")
 
 
 def add_export(add: AddParser) -> None:
     """Declare the command."""
     parser = add("export", help="write a volume for another program")
     parser.add_argument("volume", help=STACK_HELP)
-    parser.add_argument("output", type=Path, help="a new folder, for mrc a file")
+    parser.add_argument("output", type=Path, help="a new folder, for hdf5 and mrc a file")
     parser.add_argument("--to", required=True, choices=FORMATS, help="the format")
     parser.add_argument("--overwrite", action="store_true", help="replace what is there")
     add_reading(parser)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
 
+import h5py
 import mrcfile
 import numpy as np
 import tifffile
@@ -18,22 +19,23 @@ from yaozarrs import v04
 
 from napari_d2r.errors import InputError
 from napari_d2r.io._disk import check_room, disk_errors
+from napari_d2r.io._hdf5 import ORIGIN_UM, SIZE_UM
 from napari_d2r.io._ome_metadata import image_metadata
 from napari_d2r.io._ome_zarr import create_output
 from napari_d2r.io._precomputed import PrecomputedScale, write_info
 from napari_d2r.io._provenance import PROVENANCE, provenance_text
 from napari_d2r.io._pyramid import boxes, fill_levels, ome_zarr_num_bytes, pyramid_levels
+from napari_d2r.io._save_tiff import IMAGEJ_DTYPES, imagej_facts, ome_facts
 from napari_d2r.volumes import Volume, VoxelSize
 
 __all__ = ["EXPORTS", "ExportFormat", "export_stream"]
 
-ExportFormat = Literal["tiff-stack", "mrc", "ome-zarr-0.4", "ome-zarr-0.5", "precomputed"]
+ExportFormat = Literal["tiff-stack", "hdf5", "mrc", "ome-zarr-0.4", "ome-zarr-0.5", "precomputed"]
 Origin = tuple[float, float, float]
 Steps = Generator[tuple[int, int], None, None]
 _CHUNK, _SHARD = 64, (64, 512, 512)
 _SLAB_BYTES = 2**29
-_ANGSTROM_PER_NM = 10.0
-_IMAGEJ_DTYPES = ("uint8", "uint16", "float32")
+_ANGSTROM_PER_NM, _NM_PER_UM = 10.0, 1e3
 # MRC2014 has no unsigned byte; 16 bits hold it.
 _MRC = {
     "int8": "i1",
@@ -61,9 +63,9 @@ def export_stream(
     volume
         (Z, Y, X); read box by box.
     path
-        A folder for ``tiff-stack``, ``precomputed`` and the zarrs, a file for ``mrc``.
+        A folder for ``tiff-stack``, ``precomputed`` and the zarrs, a file for ``hdf5`` and ``mrc``.
     origin
-        Where the centre of the first voxel stands, in nm (z, y, x); TIFF cannot say so.
+        Where the centre of the first voxel stands, in nm (z, y, x).
     provenance
         How the volume was made, as JSON takes it.
 
@@ -96,29 +98,75 @@ def export_stream(
 
 
 def _tiff_stack(volume: Volume, folder: Path, origin: Origin, facts: Mapping[str, Any]) -> Steps:
-    """One file per slice, numbered; ImageJ's tags where ImageJ knows the type."""
+    """One file per slice, numbered: ImageJ's where ImageJ knows the type, else OME-TIFF.
+
+    Each tells the distance between slices and where it stands: ImageJ how many pixels before it
+    the origin lies, OME by the position of its plane.
+    """
     folder.mkdir()
     num_slices, size = volume.shape[0], volume.voxel_size
     dtype = np.dtype(np.float32) if volume.dtype == np.float16 else volume.dtype
-    is_imagej = dtype.name in _IMAGEJ_DTYPES
-    metadata: dict[str, Any] = {"unit": "nm", "spacing": size.z}
-    if facts:
-        metadata["Info"] = provenance_text(facts)
+    is_imagej = dtype.name in IMAGEJ_DTYPES
     nm_per_cm = 1e7
     digits = len(str(num_slices - 1))
     for number, values in enumerate(_slices(volume)):
+        start = (origin[0] + number * size.z, *origin[1:])
         tifffile.imwrite(
             folder / f"slice_{number:0{digits}d}.tif",
             values.astype(dtype, copy=False),
             imagej=is_imagej,
+            ome=not is_imagej,
             photometric="minisblack",
             resolution=(1 / size.x, 1 / size.y)
             if is_imagej
             else (nm_per_cm / size.x, nm_per_cm / size.y),
             resolutionunit="NONE" if is_imagej else "CENTIMETER",
-            metadata=metadata,
+            metadata=imagej_facts(size, facts) | _imagej_place(start, size)
+            if is_imagej
+            else ome_facts(size, facts) | _ome_place(start),
         )
         yield number + 1, num_slices
+
+
+def _imagej_place(start: Origin, size: VoxelSize) -> dict[str, Any]:
+    places = zip("zyx", start, size, strict=True)
+    return {"axes": "YX"} | {f"{letter}origin": -at / edge for letter, at, edge in places}
+
+
+def _ome_place(start: Origin) -> dict[str, Any]:
+    places = {f"Position{letter}": [at] for letter, at in zip("ZYX", start, strict=True)}
+    return {"axes": "YX", "Plane": places | {f"{name}Unit": ["nm"] for name in places}}
+
+
+def _hdf5(volume: Volume, file: Path, origin: Origin, facts: Mapping[str, Any]) -> Steps:
+    """One contiguous dataset ``/data``; sizes in µm, axes as h5py and as ilastik name them.
+
+    The voxels are written past the library, which does not survive a disk that fills up.
+    """
+    dtype = volume.dtype.newbyteorder("<")
+    space = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    space.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    space.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    with h5py.File(file, "w") as container:
+        data = container.create_dataset("data", volume.shape, dtype, dcpl=space)
+        data.attrs[SIZE_UM] = np.array(tuple(volume.voxel_size)) / _NM_PER_UM
+        data.attrs[ORIGIN_UM] = np.array(origin) / _NM_PER_UM
+        data.attrs["axistags"] = json.dumps({"axes": [_ilastik_axis(name) for name in "zyx"]})
+        for dimension, name in zip(data.dims, "zyx", strict=True):
+            dimension.label = name
+        if facts:
+            data.attrs[PROVENANCE] = provenance_text(facts)
+        where = data.id.get_offset()
+    with file.open("r+b") as stream:
+        stream.seek(where)
+        for number, values in enumerate(_slices(volume)):
+            stream.write(values.astype(dtype).tobytes())
+            yield number + 1, volume.shape[0]
+
+
+def _ilastik_axis(name: str) -> dict[str, Any]:
+    """One axis as vigra writes it; 2 is an axis of space."""
+    return {"key": name, "typeFlags": 2, "resolution": 0, "description": ""}
 
 
 def _mrc(volume: Volume, file: Path, origin: Origin, facts: Mapping[str, Any]) -> Steps:
@@ -212,6 +260,7 @@ def _precomputed(volume: Volume, folder: Path, origin: Origin, facts: Mapping[st
 
 EXPORTS: Mapping[ExportFormat, Callable[[Volume, Path, Origin, Mapping[str, Any]], Steps]] = {
     "tiff-stack": _tiff_stack,
+    "hdf5": _hdf5,
     "mrc": _mrc,
     "ome-zarr-0.4": _ome_zarr_04,
     "ome-zarr-0.5": _ome_zarr_05,

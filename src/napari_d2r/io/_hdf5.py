@@ -11,10 +11,12 @@ import numpy as np
 
 from napari_d2r.errors import InputError
 from napari_d2r.io._lazy import MAX_UNIT_BYTES, READ_ERRORS, Box, LazyArray, refuse_bomb
-from napari_d2r.io._source import UNKNOWN_EDGES, Edges, Source, label_axes
+from napari_d2r.io._provenance import PROVENANCE, provenance_in_text
+from napari_d2r.io._source import UNKNOWN_EDGES, Edges, Origin, Source, label_axes
 
-__all__ = ["read_hdf5"]
+__all__ = ["ORIGIN_UM", "SIZE_UM", "read_hdf5"]
 
+SIZE_UM, ORIGIN_UM = "element_size_um", "origin_um"
 _MOST_LINKS = 64  # on the way to a dataset
 
 
@@ -34,7 +36,8 @@ def read_hdf5(path: Path, dataset: str | None = None) -> Source:
     """Open ``dataset``, or the only one with three axes or more.
 
     The attribute ``element_size_um`` (z, y, x in µm) is the voxel size. ``resolution``,
-    which has no agreed unit, is only pointed out.
+    which has no agreed unit, is only pointed out. ``origin_um`` and ``napari_d2r``, which
+    our exports have, say where the volume stands and how it was made.
 
     Raises
     ------
@@ -113,26 +116,38 @@ def _source(path: Path, dataset: str, node: h5py.Dataset) -> Source:
     data = Hdf5Array(path, dataset, shape, node.dtype)
     notes = []
     edges = UNKNOWN_EDGES
-    if "element_size_um" in node.attrs:
-        edges = _edges_um(node.attrs["element_size_um"])
+    if SIZE_UM in node.attrs:
+        edges = _edges_um(node.attrs[SIZE_UM])
         if edges == UNKNOWN_EDGES:
-            notes.append(
-                "The attribute element_size_um is not three positive numbers and is not used."
-            )
+            notes.append(f"The attribute {SIZE_UM} is not three positive numbers and is not used.")
     if "resolution" in node.attrs:
         notes.append(
             f"The attribute resolution ({node.attrs['resolution']}) has no unit and is not used."
         )
-    name = f"{path.name}:{dataset}"
-    return Source(name, "HDF5", data, label_axes(shape), edges, tuple(notes))
+    return Source(
+        f"{path.name}:{dataset}",
+        "HDF5",
+        data,
+        label_axes(shape),
+        edges,
+        tuple(notes),
+        origin=_lengths_um(node.attrs.get(ORIGIN_UM)) or (0.0, 0.0, 0.0),
+        provenance=provenance_in_text(node.attrs.get(PROVENANCE)),
+    )
 
 
 def _edges_um(value: Any) -> Edges:
+    edges = _lengths_um(value)
+    return edges if edges is not None and min(edges) > 0 else UNKNOWN_EDGES
+
+
+def _lengths_um(value: Any) -> Origin | None:
+    """Three lengths in µm, in nm; None where it is anything else."""
     try:
-        z, y, x = (float(edge) * 1e3 for edge in np.asarray(value).ravel())
+        z, y, x = (float(length) * 1e3 for length in np.asarray(value).ravel())
     except (TypeError, ValueError):
-        return UNKNOWN_EDGES
-    return (z, y, x) if all(math.isfinite(e) and e > 0 for e in (z, y, x)) else UNKNOWN_EDGES
+        return None
+    return (z, y, x) if all(map(math.isfinite, (z, y, x))) else None
 
 
 def _candidates(file: h5py.File) -> list[h5py.Dataset]:

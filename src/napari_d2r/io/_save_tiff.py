@@ -19,9 +19,16 @@ from napari_d2r.io._disk import disk_errors, sync_file, sync_folder
 from napari_d2r.io._provenance import provenance_text
 from napari_d2r.volumes import Volume, VoxelSize
 
-__all__ = ["save_tiff", "save_tiff_stream", "save_volume"]
+__all__ = [
+    "IMAGEJ_DTYPES",
+    "imagej_facts",
+    "ome_facts",
+    "save_tiff",
+    "save_tiff_stream",
+    "save_volume",
+]
 
-_IMAGEJ_DTYPES = ("uint8", "uint16", "float32")
+IMAGEJ_DTYPES = ("uint8", "uint16", "float32")
 _CLASSIC_LIMIT = 2**32 - 2**25  # offsets are 32 bits; leave room for the tags of every page
 _RATIONAL_LIMIT = 2**32 - 1
 _TELL_EVERY_S = 0.2
@@ -83,8 +90,8 @@ def save_tiff(
     num_bytes = math.prod(shape) * stored.itemsize
     resolution = _pixels_per_nm(voxel_size)
     is_classic = num_bytes < _CLASSIC_LIMIT
-    as_imagej = is_classic and stored.name in _IMAGEJ_DTYPES and resolution is not None
-    describe = _imagej if as_imagej else _ome
+    as_imagej = is_classic and stored.name in IMAGEJ_DTYPES and resolution is not None
+    describe = imagej_facts if as_imagej else ome_facts
     partial = path.with_name(f"{path.name}.partial")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -167,12 +174,14 @@ def _checked(
         raise ValueError(f"{count} slices came, not {shape[0]}.")
 
 
-def _imagej(voxel_size: VoxelSize, provenance: Mapping[str, object]) -> dict[str, Any]:
+def imagej_facts(voxel_size: VoxelSize, provenance: Mapping[str, object]) -> dict[str, Any]:
+    """What tifffile writes into ImageJ's description."""
     sizes = {"axes": "ZYX", "unit": "nm", "spacing": voxel_size.z}
     return sizes | ({"Info": provenance_text(provenance)} if provenance else {})
 
 
-def _ome(voxel_size: VoxelSize, provenance: Mapping[str, object]) -> dict[str, Any]:
+def ome_facts(voxel_size: VoxelSize, provenance: Mapping[str, object]) -> dict[str, Any]:
+    """What tifffile writes into the description of OME."""
     sizes: dict[str, Any] = {"axes": "ZYX"}
     if provenance:
         sizes["Description"] = provenance_text(provenance)
