@@ -212,7 +212,7 @@ def main() -> None:
     )
     parser.add_argument("--segmenter", type=Path, help="TorchScript, or safetensors of ours")
     parser.add_argument(
-        "--steps", type=int, nargs="+", default=[600], help="lengths to choose from"
+        "--steps", type=int, nargs="+", default=[2400], help="lengths to choose from"
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="one network each")
     arguments = parser.parse_args()

@@ -129,6 +129,9 @@ def test_evaluate_gain_and_fsc_take_volumes_and_paths(
     truth = phantom[1]
     assert d2r.evaluate(truth, phantom_files[1], factor=4).result.num_exact == 9
     assert d2r.fsc(phantom_files[1], truth).curves.plain.correlation.min() > 0.999
+    alone = d2r.fsc(phantom_files[1])
+    assert alone.is_one_volume
+    assert alone.curves.plain.correlation.min() < 0.9
     assert len(d2r.gain(phantom_files[0], tiny_model).gain.slices) == 7
 
 

@@ -29,7 +29,7 @@ from napari_d2r.stages.audit import AuditReport, audit_stream
 from napari_d2r.stages.bench import BenchReport, bench_stream
 from napari_d2r.stages.benchmark import BenchmarkReport, resolve_benchmark, run_benchmark
 from napari_d2r.stages.evaluate import EvaluationReport, evaluate_stream
-from napari_d2r.stages.fsc import FSCReport, fsc_stream
+from napari_d2r.stages.fsc import FSCReport, fsc_stream, one_volume_stream
 from napari_d2r.stages.gain import GainReport, gain_stream
 from napari_d2r.stages.super_resolve import (
     SuperResolved,
@@ -200,9 +200,17 @@ def gain(
     return found
 
 
-def fsc(first: Source, second: Source, *, on_event: OnEvent | None = None) -> FSCReport:
-    """Fourier shell correlation of two volumes of equal shape and voxel size."""
-    report: FSCReport = completed(fsc_stream(as_volume(first), as_volume(second)), on_event)
+def fsc(
+    first: Source, second: Source | None = None, *, on_event: OnEvent | None = None
+) -> FSCReport:
+    """Fourier shell correlation of two volumes of equal shape and voxel size.
+
+    Of one volume alone, which must be measured, not interpolated: of one half of its voxels with
+    the other.
+    """
+    volume = as_volume(first)
+    events = one_volume_stream(volume) if second is None else fsc_stream(volume, as_volume(second))
+    report: FSCReport = completed(events, on_event)
     return report
 
 

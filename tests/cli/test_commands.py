@@ -22,6 +22,8 @@ from napari_d2r.io import open_volume, save_volume
 from napari_d2r.jobs import (
     TrainJob,
 )
+from napari_d2r.metrics import one_volume_curve_steps
+from napari_d2r.metrics._shells import finished
 from napari_d2r.samples import phantom_sample
 from napari_d2r.volumes import Volume, VoxelSize
 
@@ -292,6 +294,21 @@ def test_fsc_of_two_volumes(run: Any, phantom_files: tuple[Path, Path], tmp_path
     found = json.loads(report.read_text("utf-8"))
     assert found["format"] == "napari-d2r fsc"
     assert (found["start"], found["shape"]) == ([0, 16, 16], [32, 32, 32])
+    assert "<svg" in figure.read_text("utf-8")
+
+
+def test_fsc_within_one_volume(run: Any, phantom_files: tuple[Path, Path], tmp_path: Path) -> None:
+    stack, report, figure = phantom_files[1], tmp_path / "one.json", tmp_path / "one.svg"
+    told = run("fsc", stack, "--json", report, "--figure", figure, "--crop", 32)
+    assert told.code == 0
+    assert "Interpolated and predicted voxels agree" in told.err
+    found = json.loads(report.read_text("utf-8"))
+    assert (found["start"], found["shape"]) == ([0, 16, 16], [32, 32, 32])
+    whole = open_volume(stack)
+    assert found["volumes"] == [whole.name]
+    part = whole.read(slice(0, 32), slice(16, 48), slice(16, 48))
+    curves = finished(one_volume_curve_steps(part, whole.voxel_size))
+    assert found["fsc"]["hann"]["correlation"] == pytest.approx(curves.hann.correlation, abs=1e-6)
     assert "<svg" in figure.read_text("utf-8")
 
 

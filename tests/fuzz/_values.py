@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any
 
 SPLIT = b"\n=====\n"
@@ -59,12 +60,12 @@ def _mutated(text: bytes, rng: random.Random) -> bytes | None:
             case 1 if held is not root:
                 del held[key]
             case 2 if isinstance(held, list) and held is not root:
-                held.insert(key, held[key])
+                held.insert(key, deepcopy(held[key]))
             case 3:
                 other, there = rng.choice(places)
-                held[key] = json.loads(json.dumps(other[there]))
+                held[key] = deepcopy(other[there])
             case _:
-                held[key] = rng.choice(_ODD)
+                held[key] = deepcopy(rng.choice(_ODD))
     return json.dumps(root[0]).encode()
 
 

@@ -12,10 +12,12 @@ import pytest
 from napari_d2r.cli import main
 from napari_d2r.errors import InputError
 from napari_d2r.figures import draw_audit
+from napari_d2r.io import save_volume
 from napari_d2r.jobs import CancelToken, Finished, Outcome, Provenance
 from napari_d2r.metrics import Interval, axial_noise_sigma
 from napari_d2r.samples import make_phantom
-from napari_d2r.stages.audit import AuditReport, _trials, audit_stream
+from napari_d2r.stages._out_of_domain import altered_stacks
+from napari_d2r.stages.audit import AuditReport, audit_stream
 from napari_d2r.stages.evaluate import evaluate
 from napari_d2r.volumes import AxialGrid, Volume, VoxelSize, interpolate_axial
 
@@ -48,7 +50,7 @@ def test_slices_are_dropped_restored_and_judged(isotropic, report) -> None:
 
 def test_out_of_domain_runs_change_what_they_say_and_nothing_else(isotropic) -> None:
     truth = isotropic.read()
-    trials = {name: (altered, wanted) for name, altered, wanted in _trials(truth)}
+    trials = {name: (altered, wanted) for name, altered, wanted in altered_stacks(truth)}
     assert list(trials) == ["noise doubled", "contrast inverted", "rotated by 90°"]
     noisy, wanted = trials["noise doubled"]
     np.testing.assert_array_equal(wanted, truth)
@@ -150,3 +152,23 @@ def test_the_command_writes_the_page_and_the_numbers(
     assert page.stat().st_size > 10_000
     assert main([*command, "--out", str(tmp_path / "no" / "page.pdf")]) == 2
     assert "--out: there is no folder" in capsys.readouterr().err
+
+
+def test_an_evaluation_with_a_model_tells_what_an_audit_tells(
+    tmp_path: Path, isotropic, report, tiny_model, capsys
+) -> None:
+    result, reference, numbers = (tmp_path / n for n in ("out.tif", "truth.tif", "found.json"))
+    save_volume(report.result, result)
+    save_volume(isotropic, reference)
+    pair = ["evaluate", str(result), str(reference), "--factor", str(DROP), "--device", "cpu"]
+    model = ["--model", str(tiny_model)]
+    assert main([*pair, *model, "--controls", "--json", str(numbers)]) == 0
+    found = json.loads(numbers.read_text())
+    assert found["trials"] == json.loads(report.to_json())["trials"][1:]
+    assert found["controls"]["volumes"][1]["gain_db"]["value"] == pytest.approx(
+        report.controls.result.gain.value
+    )
+    said = capsys.readouterr().out
+    assert "as it is" in said and "rotated by 90°" in said
+    assert main([*pair, *model]) == 2
+    assert "--model goes with --controls" in capsys.readouterr().err

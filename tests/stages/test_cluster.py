@@ -103,17 +103,20 @@ def test_workers_that_are_killed_and_stopped_change_nothing(
 ) -> None:
     from napari_d2r.stages import _cluster
 
-    monkeypatch.setattr(_cluster, "_SILENT_S", 20)  # a busy machine starves workers
+    silent = 20  # a busy machine starves workers
+    monkeypatch.setattr(_cluster, "_SILENT_S", silent)
     path, written, victims, counts = tmp_path / "out.ome.zarr", 0, [], []
-    for event in stream(job(workers=3), file, path):
+    for event in stream(job(workers=4), file, path):
         counts += [event.count] if isinstance(event, Workers) else []
         written += isinstance(event, BlockWritten)
         if isinstance(event, BlockWritten) and written in (2, 4):
             victims.append(one_but(victims))
             victims[-1].send_signal(signal.SIGKILL if written == 2 else signal.SIGSTOP)
+            signalled = time.monotonic()
+    assert time.monotonic() - signalled < 2 * silent + 120
     assert event.outcome is Outcome.COMPLETED
     assert len(victims) == 2
-    assert 1 <= max(counts) <= 3  # on a busy machine the last may come too late
+    assert 1 <= max(counts) <= 4  # on a busy machine the last may come too late
     assert len(counts) > 1  # of one that was killed, until it is begun again
     assert levels_of(path) == alone
     assert [p.name for p in tmp_path.iterdir()] == ["out.ome.zarr"]
@@ -155,14 +158,16 @@ def test_workers_write_the_pyramid_and_one_process_goes_on_with_it(
 def test_a_lost_scheduler_is_said_and_resume_goes_on(
     file: Path, alone: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Paths are relative here, and the worker was begun in another folder."""
     from napari_d2r.stages import _cluster
 
     monkeypatch.setattr(_cluster, "_LOST_S", 1)
+    monkeypatch.chdir(file.parent)
     path = tmp_path / "out.ome.zarr"
     with scheduler_and_worker(tmp_path) as (address, scheduler):
         written = 0
         with pytest.raises(D2RError, match="scheduler was lost; finished shards are kept"):
-            for event in stream(job(scheduler=address), file, path):
+            for event in stream(job(scheduler=address), Path(file.name), path):
                 written += isinstance(event, BlockWritten)
                 if isinstance(event, BlockWritten) and written == 2:
                     scheduler.kill()

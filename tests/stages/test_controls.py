@@ -6,9 +6,12 @@ import json
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from scipy.ndimage import gaussian_filter
 
 from napari_d2r.cli import main
+from napari_d2r.figures import draw_evaluation
+from napari_d2r.figures._slices import draw_slices
 from napari_d2r.samples import make_phantom
 from napari_d2r.stages._controls import MISPHASED
 from napari_d2r.stages.evaluate import EvaluationReport, evaluate
@@ -52,6 +55,27 @@ def test_control_rows_stand_beside_the_result(report) -> None:
     assert misphased.axial_shift == pytest.approx((FACTOR - 1) / 2, abs=0.1)
     assert misphased.plane("XZ").psnr_db < cubic.plane("XZ").psnr_db - 1
     assert abs(cubic.plane("XZ").psnr_db - linear.plane("XZ").psnr_db) < 1
+
+
+def test_every_slice_is_drawn_and_measured_ones_are_marked(report) -> None:
+    figure = Figure()
+    draw_slices(figure.subfigures(1, 1), report.controls, first=2)
+    similarity, detail = figure.axes
+    lines = [{line.get_label(): line for line in axes.lines} for axes in (similarity, detail)]
+    result = report.controls.result
+    x, y = lines[0]["result"].get_data()
+    np.testing.assert_array_equal(x, np.arange(2, 31))
+    np.testing.assert_array_equal(y[result.inserted.slices], result.inserted.psnr_by_slice)
+    assert np.isnan(y[::FACTOR]).all() and np.isfinite(np.delete(y, np.s_[::FACTOR])).all()
+    np.testing.assert_array_equal(lines[1]["result"].get_ydata(), result.pulsing.ratio)
+    for marked in lines:
+        assert list(marked["measured"].get_xdata()) == list(range(2, 31, FACTOR))
+
+
+def test_the_figure_of_an_evaluation_has_the_slices(report, truth, result, tmp_path) -> None:
+    volumes = Volume(result, ISOTROPIC, "result"), Volume(truth, ISOTROPIC, "truth")
+    draw_evaluation(report, *volumes, tmp_path / "figure.svg")
+    assert "<!-- PSNR of inserted slices (dB) -->" in (tmp_path / "figure.svg").read_text("utf-8")
 
 
 def test_planted_faults_are_seen(report) -> None:

@@ -136,7 +136,7 @@ def test_a_worker_elsewhere_computes_the_same_shards(uneven, job, tmp_path):
         shard=here.shard.shape,
         chunk=64,
     )
-    task = pickle.loads(pickle.dumps(ShardTask.of(here, (), output.partial_path, "key")))
+    task = pickle.loads(pickle.dumps(ShardTask.of(here, (), output)))
     for shard in output.shards():
         output.note(shard, compute_shard(task, shard, output.sources(shard))[0])
     there = np.stack(list(output.slices()))

@@ -21,6 +21,8 @@ from napari_d2r.widgets import copy_methods_paragraph
 from napari_d2r.widgets._compare_scene import default_choice
 from napari_d2r.widgets._provenance import find_source, provenance_in
 from napari_d2r.widgets._resolution_form import ResolutionForm
+from napari_d2r.widgets._super_resolve_form import SuperResolveForm
+from napari_d2r.widgets._train_form import TrainForm
 from napari_d2r.widgets.methods_text import methods_paragraph
 
 LINEAR = SuperResolveJob(method="linear", device="cpu")
@@ -57,6 +59,18 @@ def test_a_reopened_result_finds_its_partners_and_its_methods(
     for words in ("“stack.tif” of 9 slices of 64 × 64", "4 times finer", "linear interpolation"):
         assert words in text
     assert "not been finished" not in text
+
+
+def test_what_wants_a_measured_stack_begins_with_that_of_the_selected_result(
+    viewer: Any, trio: Any
+) -> None:
+    stack, result, _ = trio
+    viewer.layers.selection.active = result
+    forms = SuperResolveForm(viewer), TrainForm(viewer), ResolutionForm(viewer)
+    assert [form.layer.layer for form in forms] == [stack] * 3
+    assert forms[-1].layer_a.layer == result
+    viewer.layers.remove(stack)
+    assert [form.layer.layer for form in forms] == [result] * 3
 
 
 def test_how_a_sample_was_drawn_stands_in_the_methods() -> None:

@@ -32,7 +32,10 @@ def add_evaluate(add: AddParser) -> None:
     parser.add_argument("reference", nargs="?", help="the isotropic truth")
     parser.add_argument("--factor", type=float, help="every R-th slice of the truth was kept")
     parser.add_argument(
-        "--model", type=Path, help="without a reference: leave measured slices out, predict them"
+        "--model",
+        type=Path,
+        help="without a reference: leave measured slices out, predict them; with --controls: also "
+        "judge it with twice the noise, inverted contrast and turned",
     )
     parser.add_argument(
         "--controls",
@@ -56,9 +59,9 @@ def add_evaluate(add: AddParser) -> None:
 
 def add_fsc(add: AddParser) -> None:
     """Declare the command."""
-    parser = add("fsc", help="Fourier shell correlation of two volumes")
+    parser = add("fsc", help="Fourier shell correlation of two volumes, or within a measured one")
     parser.add_argument("first")
-    parser.add_argument("second")
+    parser.add_argument("second", nargs="?", help="without it: half of the voxels with the others")
     _add_crop(parser)
     add_reading(parser)
     add_report(parser)
@@ -73,20 +76,28 @@ def _add_crop(parser: argparse.ArgumentParser) -> None:
 
 def run_evaluate(arguments: argparse.Namespace, cancel: CancelToken, reporter: Reporter) -> Outcome:
     """With a reference or, given a model, without one."""
-    from napari_d2r.stages.evaluate import evaluate_stream
-
-    if (arguments.reference is None) == (arguments.model is None):
+    if arguments.reference is None and arguments.model is None:
         raise InputError("evaluate takes a RESULT and a REFERENCE, or a STACK and --model FOLDER.")
     if arguments.reference is None:
         if arguments.degradation is not None:
             raise InputError("--degradation goes with a reference; a model knows its own.")
         if arguments.controls or arguments.perception is not None:
             raise InputError(
-                "--controls and --perception go with a reference; to judge a model so, see audit."
+                "--controls and --perception go with a reference: evaluate RESULT REFERENCE "
+                "--model FOLDER --controls, or audit."
             )
         return _gain(arguments, cancel, reporter)
+    if arguments.model is not None and (
+        not arguments.controls or arguments.degradation is not None
+    ):
+        raise InputError(
+            "With a REFERENCE, --model goes with --controls, for slices that are no means and not "
+            "blurred; leave it out, or leave out the reference."
+        )
     if arguments.crop is not None:
-        raise InputError("--crop goes with --model; with a reference all that can be is compared.")
+        raise InputError(
+            "--crop goes with a STACK and --model; with a reference all that can be is compared."
+        )
     if arguments.factor is None:
         raise InputError("evaluate needs --factor R: every R-th slice of the reference was kept.")
     perception = None
@@ -96,14 +107,29 @@ def run_evaluate(arguments: argparse.Namespace, cancel: CancelToken, reporter: R
         perception = load_perception(arguments.perception)
     paths = (arguments.result, arguments.reference)
     result, reference = (open_stack(path, arguments) for path in paths)
-    events = evaluate_stream(
-        result,
-        reference,
-        factor=arguments.factor,
-        controls=arguments.controls,
-        perception=perception,
-        degradation=degradation_of(arguments),
-    )
+    if arguments.model is None:
+        from napari_d2r.stages.evaluate import evaluate_stream
+
+        events = evaluate_stream(
+            result,
+            reference,
+            factor=arguments.factor,
+            controls=arguments.controls,
+            perception=perception,
+            degradation=degradation_of(arguments),
+        )
+    else:
+        from napari_d2r.stages.audit import evaluate_model_stream
+
+        events = evaluate_model_stream(
+            result,
+            reference,
+            factor=arguments.factor,
+            model=arguments.model,
+            perception=perception,
+            device=arguments.device or "auto",
+            cancel=cancel,
+        )
     outcome, report = drain(events, reporter, cancel)
     if outcome is not Outcome.COMPLETED:
         return outcome
@@ -140,12 +166,15 @@ def _gain(arguments: argparse.Namespace, cancel: CancelToken, reporter: Reporter
 
 
 def run_fsc(arguments: argparse.Namespace, cancel: CancelToken, reporter: Reporter) -> Outcome:
-    """Two volumes against each other."""
-    from napari_d2r.stages.fsc import fsc_stream
+    """Two volumes against each other, or one against itself."""
+    from napari_d2r.stages.fsc import fsc_stream, one_volume_stream
 
-    paths = (arguments.first, arguments.second)
-    first, second = (open_stack(path, arguments) for path in paths)
-    events = fsc_stream(first, second, max_edge=_crop(arguments), cancel=cancel)
+    first, edge = open_stack(arguments.first, arguments), _crop(arguments)
+    if arguments.second is None:
+        events = one_volume_stream(first, max_edge=edge, cancel=cancel)
+    else:
+        second = open_stack(arguments.second, arguments)
+        events = fsc_stream(first, second, max_edge=edge, cancel=cancel)
     outcome, report = drain(events, reporter)
     if outcome is not Outcome.COMPLETED:
         return outcome

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from napari_d2r.figures._crops import draw_crops, read_crops
 from napari_d2r.figures._curves import draw_curve, finish_fsc_axes, last_frequency
+from napari_d2r.figures._slices import draw_slices
 from napari_d2r.figures._style import (
     DPI,
     FOURTH,
@@ -34,7 +35,8 @@ def draw_evaluation(
     """Draw crops of linear, result and reference, and their FSC.
 
     XY is an inserted slice in the middle of the middle gap, the worst place there is; XZ
-    and YZ cross it. One grey scale serves all nine crops.
+    and YZ cross it. One grey scale serves all nine crops. With controls, PSNR and detail of
+    every slice stand below.
 
     Parameters
     ----------
@@ -52,9 +54,12 @@ def draw_evaluation(
     """
     require_format(path)
     crops = read_crops(report, result, reference)
-    figure = Figure(figsize=(WIDTH, 6.6), dpi=DPI, facecolor="white", layout="constrained")
-    columns = figure.add_gridspec(1, 2, width_ratios=(1.62, 1))
-    left, right = figure.add_subfigure(columns[0]), figure.add_subfigure(columns[1])
+    heights = [6.6] if report.controls is None else [6.6, 2.6]
+    figure = Figure(figsize=(WIDTH, sum(heights)), dpi=DPI, facecolor="white", layout="constrained")
+    grid = figure.add_gridspec(len(heights), 2, width_ratios=(1.62, 1), height_ratios=heights)
+    left, right = figure.add_subfigure(grid[0, 0]), figure.add_subfigure(grid[0, 1])
+    if report.controls is not None:
+        draw_slices(figure.add_subfigure(grid[1, :]), report.controls, report.start[0])
     draw_crops(left, crops, report)
     whole, along_z = right.subplots(2, 1)
     for label, scores, colour in (
@@ -98,7 +103,7 @@ def draw_fsc(report: FSCReport, path: Path) -> None:
     finish_fsc_axes(whole, last_frequency(own.plain), "all directions")
     last = max(last_frequency(own.cone_z), last_frequency(own.cone_xy))
     finish_fsc_axes(directed, last, f"within {CONE_HALF_ANGLE:g}° of Z, of XY")
-    names = f"{report.first} and {report.second}"
+    names = f"{report.first} and {report.second or 'itself'}"
     source = f"; dashed: linear interpolation of {report.source}" if report.source else ""
     figure.supxlabel(f"{names}{source}\n{report.compared}", fontsize=TEXT, color=INK)
     figure.savefig(path)

@@ -14,7 +14,7 @@ from napari_d2r.io._folder import (
 )
 from napari_d2r.io._ome_zarr import clear_remains, create_output, interrupted_shard
 from napari_d2r.io._open import VolumeInfo, is_slice_folder, open_source, open_volume, probe
-from napari_d2r.io._output import OmeZarrOutput
+from napari_d2r.io._output import OmeZarrOutput, SharedOutput
 from napari_d2r.io._owner import (
     begin_showing,
     is_filled_elsewhere,
@@ -39,6 +39,7 @@ __all__ = [
     "OmeZarrOutput",
     "Shard",
     "ShardStore",
+    "SharedOutput",
     "SliceFile",
     "SliceHeader",
     "Source",

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from napari_d2r.errors import InputError
 from napari_d2r.io._disk import sync_folder
 
-__all__ = ["Journal", "JournalHeader"]
+__all__ = ["Claim", "Journal", "JournalHeader"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,33 @@ class JournalHeader:
 
 
 _HEADER = TypeAdapter(JournalHeader)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """How the journal of a run begins, by which other processes too know whose a store is."""
+
+    journal: Path
+    first_line: bytes
+
+    def require(self) -> None:
+        """Stop before touching the store of another run, on another machine say, that began anew.
+
+        Raises
+        ------
+        InputError
+            If the journal is gone, or begins with another header.
+        """
+        try:
+            with self.journal.open("rb") as file:
+                first_line = file.readline()
+        except FileNotFoundError:
+            first_line = b""
+        if first_line != self.first_line:
+            raise InputError(
+                f"{self.journal.name} was begun anew or ended by another program, so this run "
+                "stops; let only one run fill an output."
+            )
 
 
 class Journal:
@@ -106,24 +133,14 @@ class Journal:
         self._append(json.dumps(entry).encode() + b"\n")
         self.sizes[level, index] = num_bytes
 
-    def require_ours(self) -> None:
-        """Stop before touching the store of another run, on another machine say, that began anew.
+    @property
+    def claim(self) -> Claim:
+        """By which workers know that the store is still that of this journal."""
+        return Claim(self._path.resolve(), self._first_line)
 
-        Raises
-        ------
-        InputError
-            If the file is gone, or begins with another header.
-        """
-        try:
-            with self._path.open("rb") as file:
-                first_line = file.readline()
-        except FileNotFoundError:
-            first_line = b""
-        if first_line != self._first_line:
-            raise InputError(
-                f"{self._path.name} was begun anew or ended by another program, so this run "
-                "stops; let only one run fill an output."
-            )
+    def require_ours(self) -> None:
+        """As `Claim.require`."""
+        self.claim.require()
 
     def _append(self, line: bytes) -> None:
         with self._path.open("ab") as file:

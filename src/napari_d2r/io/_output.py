@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any, cast
@@ -11,8 +12,9 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from napari_d2r.errors import DamagedError
 from napari_d2r.io._disk import disk_errors, sync_file, sync_folder
-from napari_d2r.io._journal import Journal, JournalHeader
+from napari_d2r.io._journal import Claim, Journal, JournalHeader
 from napari_d2r.io._ome_metadata import image_metadata
 from napari_d2r.io._owner import leave
 from napari_d2r.io._provenance import PROVENANCE
@@ -28,10 +30,37 @@ from napari_d2r.io._shards import (
 from napari_d2r.io._whole_stores import delete_store, move_into_place
 from napari_d2r.volumes import VoxelSize
 
-__all__ = ["OmeZarrOutput", "levels_of", "metadata_of", "partial_of"]
+__all__ = ["OmeZarrOutput", "SharedOutput", "levels_of", "metadata_of", "partial_of"]
 
 _SLAB_BYTES = 2**29
 _KEPT = "finished shards are kept; free some space and go on with --resume."
+
+
+@dataclass(frozen=True, slots=True)
+class SharedOutput:
+    """What other processes must know to put shards into an `OmeZarrOutput`; small, to be sent.
+
+    Parameters
+    ----------
+    path
+        Final name of the store, absolute.
+    claim
+        Of the run that fills it.
+    """
+
+    path: Path
+    claim: Claim
+
+    @property
+    def folder(self) -> Path:
+        """The store being filled."""
+        return partial_of(self.path)
+
+    def put(self, shard: Shard, values: NDArray[Any]) -> int:
+        """As `OmeZarrOutput.put`."""
+        self.claim.require()
+        with disk_errors(self.path, _KEPT):
+            return ShardStore(self.folder, shard.level).put(shard, values, self.claim.require)
 
 
 class OmeZarrOutput:
@@ -76,6 +105,11 @@ class OmeZarrOutput:
     def identity(self) -> str:
         """Digest of input, model and settings, as `create_output` was given it."""
         return self._header.identity
+
+    @property
+    def shared(self) -> SharedOutput:
+        """For processes that put shards into it; this one lists them by `note`."""
+        return SharedOutput(self.path.resolve(), self._journal.claim)
 
     @property
     def done(self) -> frozenset[int]:
@@ -134,9 +168,9 @@ class OmeZarrOutput:
 
     def put(self, shard: Shard, values: NDArray[Any]) -> int:
         """As `write`, but not listed yet; returns the length of its file in bytes."""
+        self._journal.require_ours()
         with disk_errors(self.path, _KEPT):
-            self._journal.require_ours()
-            return self._stores[shard.level].put(shard, values)
+            return self._stores[shard.level].put(shard, values, self._journal.require_ours)
 
     def note(self, shard: Shard, num_bytes: int) -> None:
         """List a shard that somebody has put into `partial_path`, and the length of its file."""
@@ -206,12 +240,15 @@ class OmeZarrOutput:
         DiskFullError
             If the coarser levels do not fit; publishing can begin again.
         DamagedError
-            If a shard does not hold any more what was written.
+            If a shard is missing, or does not hold any more what was written.
         """
         self._journal.require_ours()
         missing = len(self.shards()) - len(self.done)
         if missing:
-            raise ValueError(f"{missing} shards of {self.path.name} are not written yet.")
+            raise DamagedError(
+                f"{missing} shards of {self._folder.name} are missing or were changed by another "
+                "program; go on with --resume, which computes them."
+            )
         coarser = list(chain.from_iterable(self.coarser_shards()))
         for number, shard in enumerate(coarser, start=1):
             if not self.is_done(shard):

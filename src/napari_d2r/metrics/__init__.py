@@ -34,6 +34,7 @@ from napari_d2r.metrics._leave_one_out import (
 from napari_d2r.metrics._micro_ssim import MicroSSIM, micro_ssim
 from napari_d2r.metrics._multiscale import multiscale_ssim
 from napari_d2r.metrics._noise import noise_sigma
+from napari_d2r.metrics._one_volume import one_volume_curve_steps
 from napari_d2r.metrics._perceptual import (
     Extractor,
     Perception,
@@ -108,6 +109,7 @@ __all__ = [
     "multiscale_ssim",
     "neuron_overlap",
     "noise_sigma",
+    "one_volume_curve_steps",
     "peak_signal_noise_ratio",
     "plane_spectra",
     "psnr_interval",

@@ -19,7 +19,16 @@ from numpy.typing import NDArray
 
 from napari_d2r.errors import InputError
 from napari_d2r.metrics._curve import FSCCurve
-from napari_d2r.metrics._shells import Cone, Shells, Steps, Window, finished, part, spectrum
+from napari_d2r.metrics._shells import (
+    Cone,
+    Shells,
+    Steps,
+    Window,
+    finished,
+    part,
+    shift_back,
+    spectrum,
+)
 from napari_d2r.volumes import VoxelSize
 
 _MIN_EDGE = 4
@@ -138,19 +147,28 @@ def resolution_curves(a: NDArray[Any], b: NDArray[Any], voxel_size: VoxelSize) -
 
 
 def resolution_curve_steps(
-    a: NDArray[Any], b: NDArray[Any], voxel_size: VoxelSize
+    a: NDArray[Any],
+    b: NDArray[Any],
+    voxel_size: VoxelSize,
+    *,
+    b_stands_at: tuple[float, float] = (0.0, 0.0),
 ) -> Steps[ResolutionCurves]:
-    """`resolution_curves`, a fraction of a second at a time."""
+    """`resolution_curves`, a fraction of a second at a time.
+
+    ``b_stands_at`` is how far the voxels of ``b`` lie from those of ``a`` along y and x, in voxels.
+    """
     _require_shapes(a, b)
     whole, along_z, in_xy = (
         Shells.of(a.shape, voxel_size, cone) for cone in (None, Cone("z"), Cone("xy"))
     )
     pair = (yield from part(0, spectrum(a, None))), (yield from part(1, spectrum(b, None)))
+    shift_back(pair[1], b.shape, b_stands_at)
     plain = yield from part(2, whole.correlate(*pair))
     cone_z = yield from part(3, along_z.correlate(*pair))
     cone_xy = yield from part(4, in_xy.correlate(*pair))
     del pair  # before the next two are made: memory
     pair = (yield from part(5, spectrum(a, "hann"))), (yield from part(6, spectrum(b, "hann")))
+    shift_back(pair[1], b.shape, b_stands_at)
     hann = yield from part(7, whole.correlate(*pair))
     return ResolutionCurves(plain, hann, cone_z, cone_xy)
 

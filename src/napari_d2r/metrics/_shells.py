@@ -91,6 +91,17 @@ def spectrum(volume: NDArray[Any], window: Window | None) -> Steps[NDArray[Any]]
     return half
 
 
+def shift_back(half: NDArray[Any], shape: tuple[int, ...], by: tuple[float, float]) -> None:
+    """Move a volume of ``shape``, whose half spectrum this is, back ``by`` (y, x) voxels, in place.
+
+    Voxels that lie s further along an axis give a spectrum with the factor exp(2 pi i k s) at k
+    cycles per voxel, which is taken away.
+    """
+    if any(by):
+        turns = fft.fftfreq(shape[1])[:, None] * by[0] + fft.rfftfreq(shape[2]) * by[1]
+        half *= np.exp(-2j * np.pi * turns).astype(half.dtype)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Shells:
     """Shells of the half spectrum of ``shape``: ``width`` in 1/nm, ``count`` of them.

@@ -5,32 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 
 from napari_d2r.jobs import Provenance
-from napari_d2r.metrics import Interval
-from napari_d2r.stages._comparison import aligned_table, json_text
+from napari_d2r.stages._comparison import json_text
 from napari_d2r.stages._controls import Controls
-from napari_d2r.stages._controls_report import interval_text
 from napari_d2r.stages._evaluation_report import EvaluationReport
+from napari_d2r.stages._trial import Trial, trial_table, with_the_stack_as_it_is
 from napari_d2r.volumes import Volume
 
 _NOTHING_DB = 0.05  # below this, a gain or a loss is nobody's concern
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """The stack made unlike what the model knows: PSNR of inserted slices in dB.
-
-    Parameters
-    ----------
-    name
-        What was done to it.
-    linear, model, gain
-        With 95 % intervals; the gain is that of the model above linear.
-    """
-
-    name: str
-    linear: Interval
-    model: Interval
-    gain: Interval
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,8 +57,7 @@ class AuditReport:
     @property
     def all_trials(self) -> tuple[Trial, ...]:
         """The stack as it is, then the others."""
-        linear, result = self.controls.linear, self.controls.result
-        return (Trial("as it is", linear.psnr, result.psnr, result.gain), *self.trials)
+        return with_the_stack_as_it_is(self.controls, self.trials)
 
     @property
     def judged(self) -> str:
@@ -133,25 +113,15 @@ class AuditReport:
             found.append("The result is a diffusion sample: one of many that fit the slices.")
         return found
 
-    def trial_table(self) -> str:
-        """Model and linear, as the stack is and altered."""
-        return aligned_table(
-            ["inserted slices, PSNR (dB)", "linear", "model", "gain"],
-            [
-                [
-                    trial.name,
-                    interval_text(trial.linear),
-                    interval_text(trial.model),
-                    interval_text(trial.gain, sign="+"),
-                ]
-                for trial in self.all_trials
-            ],
-        )
-
     def text(self) -> str:
         """Headline, findings and all tables."""
         words = " ".join([self.headline(), *self.findings()])
-        parts = (words, f"Judged on {self.judged}.", self.trial_table(), self.evaluation.table())
+        parts = (
+            words,
+            f"Judged on {self.judged}.",
+            trial_table(self.all_trials),
+            self.evaluation.table(),
+        )
         return "\n\n".join(parts)
 
     def to_json(self) -> str:

@@ -13,7 +13,7 @@ import os
 import queue
 import shutil
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,18 +24,18 @@ import dask
 import numpy as np
 import torch
 import yaml
-from distributed import Client, Future, KilledWorker, LocalCluster, get_worker
+from distributed import Client, Future, KilledWorker, LocalCluster, get_client, get_worker
 from distributed.client import FutureCancelledError
-from distributed.comm import CommClosedError
+from distributed.comm import CommClosedError, get_address_host
 from numpy.typing import NDArray
 
 from napari_d2r.checkpoints import Model, load_model
 from napari_d2r.errors import D2RError, InputError
 from napari_d2r.inference import AxialPredictor, Box, Interrupted, begin_shard, fill_in_parts
-from napari_d2r.io import Shard, ShardStore, coarser_values
+from napari_d2r.io import OmeZarrOutput, Shard, SharedOutput, coarser_values
 from napari_d2r.jobs import CancelToken, ClusterSettings, SuperResolveJob, Workers
-from napari_d2r.stages._device import resolve_device
-from napari_d2r.stages._engine import resolve_engine
+from napari_d2r.stages._device import kind_of, resolve_device
+from napari_d2r.stages._engine import TORCH, is_plain, resolve_engine
 from napari_d2r.stages._fill import Put
 from napari_d2r.stages._guard import with_fallback
 from napari_d2r.stages._super_resolve_plan import SuperResolvePlan, predictor_of_job
@@ -44,7 +44,6 @@ from napari_d2r.volumes import AxialGrid, IntensityRange, Volume
 __all__ = ["ShardTask", "computed_by", "connected"]
 
 _AHEAD = 2  # tasks per thread of a worker: one in the making, one waiting there
-_RETRIES = 3
 _LOOK_S = 0.2  # between two looks at the cancel token
 _COUNT_S = 1  # between two looks at who is there, while no shard is finished
 # A worker of ours that is silent for so long is given up, and its shards are computed elsewhere.
@@ -54,6 +53,9 @@ _ANSWER_S, _LOST_S = 15, 30  # until a scheduler is said not to be there, or not
 # What dask raises for addresses that it cannot use, and for options of any kind.
 _NO_ADDRESS = (ValueError, TypeError, RuntimeError, ImportError, AssertionError)
 _NO_OPTION = (ValueError, TypeError, RuntimeError, ArithmeticError, AttributeError, LookupError)
+
+# The length of the file of a shard and whether memory was short, or what its worker raised.
+_Outcome = tuple[int, bool] | BaseException
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,18 +67,19 @@ class ShardTask:
     model: Path | None
     weights: str
     engine: str
+    device: str
     intensity: IntensityRange
     grid: AxialGrid
     gap: float
     damaged: tuple[int, ...]
-    folder: Path
+    output: SharedOutput
     key: str
 
     @classmethod
     def of(
-        cls, plan: SuperResolvePlan, damaged: tuple[int, ...], folder: Path, key: str
+        cls, plan: SuperResolvePlan, damaged: tuple[int, ...], output: OmeZarrOutput
     ) -> ShardTask:
-        """The task of a plan whose store is ``folder``; ``key`` tells plans apart.
+        """The task of a plan that fills ``output``.
 
         Raises
         ------
@@ -88,21 +91,25 @@ class ShardTask:
                 f"{plan.volume.name} is in memory, where other processes cannot read it; save it "
                 "as OME-Zarr or TIFF first."
             )
-        model, refiner, job = plan.model, plan.refiner, plan.job
+        model, refiner = plan.model, plan.refiner
+        found: dict[str, object] = {}
         if refiner is not None:
-            job = job.model_copy(update={"refine_with": refiner.path.resolve()})
+            found["refine_with"] = refiner.path.resolve()
+        if is_plain(plan.engine):
+            found["engine"] = TORCH
         return cls(
-            job,
+            plan.job.model_copy(update=found),
             plan.volume,
             None if model is None else model.path.resolve(),
             "" if model is None else model.card.weights_sha256,
             plan.engine,
+            kind_of(plan.job, plan.device),
             plan.intensity,
             plan.grid,
             plan.gap,
             damaged,
-            folder.resolve(),
-            key,
+            output.shared,
+            f"{output.identity} {kind_of(plan.job, plan.device)}",
         )
 
 
@@ -226,10 +233,11 @@ def computed_by(
     Interrupted
         When ``stop`` is set; what is in the making then is left.
     D2RError
-        When a shard fails again and again, or the scheduler is lost.
+        When a shard ends its worker again and again, or the scheduler is lost. What a worker
+        raises is raised here: only shards of workers that were lost are computed again.
     """
     flying: dict[Future, Shard] = {}
-    landed: queue.SimpleQueue[Future] = queue.SimpleQueue()
+    landed: queue.SimpleQueue[tuple[Future, _Outcome]] = queue.SimpleQueue()
     threads: Mapping[str, int] = {}
     told, counted_at, lost_at = -1, -math.inf, math.inf
 
@@ -241,16 +249,21 @@ def computed_by(
         except OSError as error:
             raise _scheduler_lost() from error
 
+    async def land(future: Future) -> None:
+        # Beside all others: a worker that was stopped may hold what it has finished for long.
+        try:
+            landed.put((future, await client.gather(future, asynchronous=True)))
+        except (Exception, FutureCancelledError) as error:  # noqa: BLE001  # raised by `_result`
+            landed.put((future, error))
+
     def launch() -> None:
-        while len(flying) < _AHEAD * max(1, sum(threads.values())):
+        while _num_pending(flying) < _AHEAD * max(1, sum(threads.values())):
             shard = next(shards, None)
             if shard is None:
                 return
-            future = client.submit(
-                compute_shard, task, shard, sources(shard), pure=False, retries=_RETRIES
-            )
+            future = client.submit(compute_shard, task, shard, sources(shard), pure=False)
             flying[future] = shard
-            future.add_done_callback(landed.put)
+            client.loop.add_callback(land, future)
 
     try:
         count()
@@ -262,7 +275,7 @@ def computed_by(
                 told = len(threads)
                 yield Workers(told)
             try:
-                future = landed.get(timeout=_LOOK_S)
+                future, outcome = landed.get(timeout=_LOOK_S)
             except queue.Empty:
                 is_lost = client.status != "running"
                 lost_at = min(lost_at, time.monotonic()) if is_lost else math.inf
@@ -273,7 +286,7 @@ def computed_by(
                         count()
                     launch()
                 continue
-            yield (flying.pop(future), *_result(future))
+            yield (flying.pop(future), *_result(outcome))
             count()
             launch()
     finally:
@@ -281,17 +294,21 @@ def computed_by(
             future.cancel()
 
 
-def _result(future: Future) -> tuple[int, bool]:
-    try:
-        size, is_cramped = future.result()
-    except KilledWorker as error:
+def _num_pending(flying: Iterable[Future]) -> int:
+    return sum(future.status == "pending" for future in flying)
+
+
+def _result(outcome: _Outcome) -> tuple[int, bool]:
+    if isinstance(outcome, KilledWorker):
         raise D2RError(
             "A shard ended its worker again and again, as a lack of memory does; go on with "
             "--resume and fewer --workers, or begin anew with --overwrite and a smaller --shard."
-        ) from error
-    except (CommClosedError, FutureCancelledError) as error:
-        raise _scheduler_lost() from error
-    return size, is_cramped
+        ) from outcome
+    if isinstance(outcome, CommClosedError | FutureCancelledError):
+        raise _scheduler_lost() from outcome
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return outcome
 
 
 def _scheduler_lost() -> D2RError:
@@ -312,9 +329,9 @@ def compute_shard(task: ShardTask, shard: Shard, sources: Mapping[Shard, int]) -
     One of a coarser level is made of ``sources``. The model is loaded once and kept for the shards
     that follow.
     """
-    store = ShardStore(task.folder, shard.level)
     if shard.level > 0:
-        return store.put(shard, coarser_values(task.folder, shard, sources)), False
+        values = coarser_values(task.output.folder, shard, sources)
+        return task.output.put(shard, values), False
     with _getting_ready:
         if task.key not in _ready:
             _ready.clear()
@@ -325,7 +342,7 @@ def compute_shard(task: ShardTask, shard: Shard, sources: Mapping[Shard, int]) -
         return begin_shard(task.volume, task.grid, box, predictor, task.intensity, task.gap, device)
 
     arrived, edge = fill_in_parts(part, Box(shard.start, shard.stop))
-    return store.put(shard, arrived()), edge is not None
+    return task.output.put(shard, arrived()), edge is not None
 
 
 def _engine_of(task: ShardTask) -> tuple[AxialPredictor, torch.device]:
@@ -336,7 +353,7 @@ def _engine_of(task: ShardTask) -> tuple[AxialPredictor, torch.device]:
     InputError
         Where this machine has another model under that name, or cannot run the same engine.
     """
-    device = _own_device(resolve_device(task.job.device))
+    device = _own_device(resolve_device(task.device))
     model: Model | None = None if task.model is None else load_model(task.model, device)
     if model is not None and model.card.weights_sha256 != task.weights:
         raise InputError(f"{task.model} was changed during the run; repeat it with --overwrite.")
@@ -360,9 +377,17 @@ def _engine_of(task: ShardTask) -> tuple[AxialPredictor, torch.device]:
 
 
 def _own_device(device: torch.device) -> torch.device:
-    """One GPU per worker of a machine, by the worker's number."""
+    """One GPU per worker of a machine, of those that CUDA_VISIBLE_DEVICES leaves it."""
     if device.type != "cuda":
         return device
-    name = get_worker().name
-    number = name if isinstance(name, int) else 0
-    return torch.device("cuda", number % torch.cuda.device_count())
+    return torch.device("cuda", _number_here() % torch.cuda.device_count())
+
+
+def _number_here() -> int:
+    """Of this worker: its name if that is a number, or its place among those of its machine."""
+    worker = get_worker()
+    if isinstance(worker.name, int):
+        return worker.name
+    machine = get_address_host(worker.address)
+    addresses = sorted(a for a in get_client().nthreads() if get_address_host(a) == machine)
+    return addresses.index(worker.address)

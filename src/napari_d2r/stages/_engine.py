@@ -16,11 +16,35 @@ from napari_d2r.inference import (
     require_sound,
     sample_slabs,
 )
-from napari_d2r.jobs import Engine
+from napari_d2r.jobs import Engine, SuperResolveJob
 from napari_d2r.models import has_bfloat16
 from napari_d2r.volumes import IntensityRange, Volume
 
 TORCH = "torch"
+_COMPILED = "{}, compiled"
+
+
+def is_plain(engine: str) -> bool:
+    """Whether an engine of this name is torch in float32, which every machine has."""
+    return engine in (TORCH, _COMPILED.format(TORCH))
+
+
+def planned_engine(job: SuperResolveJob, device: torch.device) -> Engine:
+    """What to ask of `resolve_engine`: torch, where only workers elsewhere have the device.
+
+    Raises
+    ------
+    InputError
+        Where another engine is asked for, which cannot be tested on ``device``.
+    """
+    if job.device in ("auto", device.type):
+        return job.engine
+    if job.engine in ("auto", TORCH):
+        return "torch"
+    raise InputError(
+        f"--engine {job.engine} is tested on the stack before the run, and this machine has no "
+        f"{job.device} device; pass --engine torch, or begin the run on a machine that has one."
+    )
 
 
 def resolve_engine(
@@ -55,7 +79,7 @@ def resolve_engine(
         faster = compiled(found, sample_slabs(volume, intensity), gap)
     except NoVariant as reason:
         return found, name, (*notes, str(reason))
-    return faster, f"{name}, compiled", notes
+    return faster, _COMPILED.format(name), notes
 
 
 def _in_numbers(

@@ -10,7 +10,8 @@ from napari_d2r.stages._comparison import aligned_table, curves_object, json_tex
 from napari_d2r.stages._controls import Controls
 from napari_d2r.stages._controls_report import controls_object, controls_tables
 from napari_d2r.stages._perceptual_scores import PerceptualScores, perceptual_table
-from napari_d2r.volumes import Degradation, VoxelSize
+from napari_d2r.stages._trial import Trial, trial_table, with_the_stack_as_it_is
+from napari_d2r.volumes import Degradation, Volume, VoxelSize
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,8 @@ class EvaluationReport:
         The same volumes under the controls, where these were asked for.
     degradation
         How the slices were measured; where they are blurred, none can be kept bit-exact.
+    trials
+        A model on the reference made unlike what it knows, where this was asked for.
     """
 
     reference: str
@@ -82,6 +85,7 @@ class EvaluationReport:
     volumes: tuple[VolumeScores, ...]
     controls: Controls | None = field(default=None, repr=False)
     degradation: Degradation = field(default_factory=Degradation)
+    trials: tuple[Trial, ...] = ()
 
     @property
     def linear(self) -> VolumeScores:
@@ -107,6 +111,11 @@ class EvaluationReport:
             where += f", within the central {self.shape[1]} x {self.shape[2]} voxels (y, x)"
         return where
 
+    def compared_part(self, reference: Volume) -> Volume:
+        """The compared box of the reference."""
+        z, y, x = (slice(at, at + n) for at, n in zip(self.start, self.shape, strict=True))
+        return Volume(reference.read(z, y, x), self.voxel_size, reference.name, reference.source)
+
     def to_json(self) -> str:
         """The report as JSON; the keys are documented in ``docs/evaluation.md``."""
         return json_text(self.to_object())
@@ -129,6 +138,8 @@ class EvaluationReport:
         }
         if self.controls is not None:
             fields["controls"] = controls_object(self.controls, self.data_range)
+        if self.trials:
+            fields["trials"] = [asdict(trial) for trial in self.trials]
         return fields
 
     def table(self) -> str:
@@ -171,6 +182,8 @@ class EvaluationReport:
             parts.append(perceptual_table(seen))
         if self.controls is not None:
             parts.append(controls_tables(self.controls, self.voxel_size, self.data_range))
+            if self.trials:
+                parts.append(trial_table(with_the_stack_as_it_is(self.controls, self.trials)))
         return "\n\n".join(parts)
 
     def _explanation(self) -> str:

@@ -37,7 +37,7 @@ class FSCReport:
     Parameters
     ----------
     first, second
-        Names of the volumes.
+        Names of the volumes; ``second`` is empty where one was correlated with itself.
     voxel_size
         Of the positions that were compared, in nm.
     start, shape
@@ -74,13 +74,22 @@ class FSCReport:
         """Which voxels were compared, in words."""
         part = "all" if self.is_whole else "the central"
         z, y, x = self.shape
-        return f"{part} {z} x {y} x {x} voxels of {self.voxel_size} that both have"
+        whose = f"of {self.first}" if self.is_one_volume else "that both have"
+        return f"{part} {z} x {y} x {x} voxels of {self.voxel_size} {whose}"
+
+    @property
+    def is_one_volume(self) -> bool:
+        """Whether it is the correlation of a volume with itself."""
+        return not self.second
 
     def sentence(self) -> str:
         """The finding in words."""
         along_z, in_xy = (self._reach(name) for name in ("cone_z", "cone_xy"))
+        pair = f"{self.first} and {self.second} agree"
+        if self.is_one_volume:
+            pair = f"both halves of the voxels of {self.first} agree"
         return (
-            f"At FSC 0.5, {self.first} and {self.second} agree along Z down to {along_z}, and in "
+            f"At FSC 0.5, {pair} along Z down to {along_z}, and in "
             f"XY down to {in_xy}. Compared: {self.compared}."
         )
 
@@ -90,7 +99,7 @@ class FSCReport:
             {
                 "format": "napari-d2r fsc",
                 "version": 1,
-                "volumes": [self.first, self.second],
+                "volumes": [self.first] if self.is_one_volume else [self.first, self.second],
                 "voxel_size_nm": list(self.voxel_size),
                 "start": list(self.start),
                 "shape": list(self.shape),
@@ -105,6 +114,7 @@ class FSCReport:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(_COLUMNS)
+        other = self.second or self.first
         for who, name, curve in self.named_curves():
             who = f"linear interpolation of {self.source}" if who == "linear" else who
             shells = (curve.frequency_per_nm, curve.correlation, curve.half_bit, curve.num_voxels)
@@ -112,7 +122,7 @@ class FSCReport:
                 period = f"{1 / frequency:.6g}" if frequency > 0 else ""
                 numbers = f"{correlation:.6f}", f"{half_bit:.6f}", count
                 writer.writerow(
-                    [who, self.second, DIRECTIONS[name], f"{frequency:.8g}", period, *numbers]
+                    [who, other, DIRECTIONS[name], f"{frequency:.8g}", period, *numbers]
                 )
         return text.getvalue()
 

@@ -32,8 +32,8 @@ from napari_d2r.inspection import Finding
 from napari_d2r.io import check_room, interrupted_shard, ome_zarr_num_bytes, ome_zarr_num_files
 from napari_d2r.jobs import SamplerSettings, SuperResolveJob
 from napari_d2r.models import OF_CHANNELS, architecture_named
-from napari_d2r.stages._device import resolve_device
-from napari_d2r.stages._engine import TORCH, resolve_engine
+from napari_d2r.stages._device import kind_of, planning_device, without_gpu
+from napari_d2r.stages._engine import TORCH, planned_engine, resolve_engine
 from napari_d2r.stages._identity import is_made
 from napari_d2r.stages._output_grid import output_grid, require_uneven, resolve_spacing
 from napari_d2r.stages._sampling import load_refiner, sampler_of
@@ -134,7 +134,8 @@ class SuperResolvePlan:
         how = self.job.method if self.model is None else _in_words(self.model)
         if self.sampler is not None:
             how += ", " + _drawn(self.sampler, is_refined=self.refiner is not None)
-        where = f"{self.device}" if self.engine == TORCH else f"{self.device}, {self.engine}"
+        where = kind_of(self.job, self.device)
+        where += "" if self.engine == TORCH else f", {self.engine}"
         return (
             f"{self.volume.name}: {shapes[0]} voxels of {self.volume.voxel_size}",
             f"{self.output.name}: {shapes[1]} voxels of {self.voxel_size}, {self.volume.dtype}",
@@ -165,7 +166,7 @@ def resolve_super_resolve(
     volume.require_slices()
     volume, factor, warnings = resolve_spacing(job, volume)
     gap = resolve_gap(volume.voxel_size, factor)
-    device = resolve_device(job.device)
+    device = planning_device(job)
     model = load_model(model_folder(job.model), device) if job.method == "model" else None
     refiner = load_refiner(job, device)
     sampler = sampler_of(job, model, refiner)
@@ -185,7 +186,7 @@ def resolve_super_resolve(
     engine = TORCH
     if model is not None and volume.num_channels is None:
         predictor, engine, notes = resolve_engine(
-            "torch" if refiner is not None else job.engine,
+            "torch" if refiner is not None else planned_engine(job, device),
             model,
             predictor,
             volume,
@@ -194,6 +195,7 @@ def resolve_super_resolve(
             compiles=job.compile,
         )
         warnings += notes
+        warnings += without_gpu(job, device)
         fit = compare_with_card(volume, model.card, gap, intensity)
         warnings += [str(one) for one in fit if one.severity == "warning"]
     if sampler is not None:

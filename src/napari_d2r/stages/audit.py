@@ -7,58 +7,38 @@ model knows.
 
 from __future__ import annotations
 
-import tempfile
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from napari_d2r.errors import InputError
-from napari_d2r.io import open_volume
 from napari_d2r.jobs import (
     CancelToken,
     Device,
     Event,
     Finished,
     Outcome,
-    Provenance,
     Started,
     SuperResolveJob,
-    Warned,
 )
-from napari_d2r.metrics import axial_noise_sigma, gain_interval, psnr_interval, score_inserted
-from napari_d2r.stages._audit_report import AuditReport, Trial
+from napari_d2r.metrics import Perception
+from napari_d2r.stages._audit_report import AuditReport
 from napari_d2r.stages._comparison import require_content
+from napari_d2r.stages._out_of_domain import Cancelled, restored, stopping, trials_of
 from napari_d2r.stages._passed_on import passed_on
-from napari_d2r.stages.evaluate import evaluate_stream
-from napari_d2r.stages.super_resolve import (
-    SuperResolved,
-    provenance_of,
-    resolve_super_resolve,
-    run_super_resolve,
-)
-from napari_d2r.volumes import (
-    AxialGrid,
-    Volume,
-    centred_box,
-    interpolate_axial,
-    to_dtype,
-)
+from napari_d2r.stages._trial import Trial
+from napari_d2r.stages.evaluate import EvaluationReport, evaluate_stream
+from napari_d2r.volumes import Volume, centred_box
 
-__all__ = ["AuditReport", "Trial", "audit_stream"]
+__all__ = ["AuditReport", "Trial", "audit_stream", "evaluate_model_stream"]
 
 MOST_EDGE = 256
 _MOST_ANISOTROPY = 1.5
 _FEWEST_GAPS = 4
-_SEED = 0
-
-
-class _Cancelled(Exception):
-    """The user wants no more."""
 
 
 def audit_stream(
@@ -94,17 +74,13 @@ def audit_stream(
     job = SuperResolveJob(model=model, factor=float(drop), device=device)
     yield Started("audit")
     try:
-        values, provenance = yield from _restored(reference, job, drop, cancel)
+        values, provenance = yield from restored(reference, job, drop, cancel)
         result = Volume(values, voxel_size, provenance.model)
         _, evaluation = yield from passed_on(
-            _stopping(evaluate_stream(result, reference, factor=drop, controls=True), cancel)
+            stopping(evaluate_stream(result, reference, factor=drop, controls=True), cancel)
         )
-        trials = []
-        for name, altered, wanted in _trials(truth):
-            stack = Volume(altered, voxel_size, isotropic.name)
-            found, _ = yield from _restored(stack, job, drop, cancel)
-            trials.append(_judged(name, altered, wanted, found, drop, evaluation.data_range))
-    except _Cancelled:
+        trials = yield from trials_of(reference, job, drop, evaluation.data_range, cancel)
+    except Cancelled:
         yield Finished(Outcome.CANCELLED)
         return
     report = AuditReport(
@@ -112,13 +88,55 @@ def audit_stream(
         drop=drop,
         whole_shape=isotropic.shape,
         evaluation=evaluation,
-        trials=tuple(trials),
+        trials=trials,
         provenance=provenance,
         seconds=time.perf_counter() - began,
         result=result,
         reference=reference,
     )
     yield Finished(Outcome.COMPLETED, report)
+
+
+def evaluate_model_stream(
+    result: Volume,
+    reference: Volume,
+    *,
+    factor: float,
+    model: Path,
+    perception: Perception | None = None,
+    device: Device = "auto",
+    cancel: CancelToken | None = None,
+) -> Iterator[Event]:
+    """A result under all controls, and its model on altered stacks beside it.
+
+    As `evaluate_stream` with controls; then slices of the reference are dropped and super-resolved
+    by ``model`` anew, with twice the noise, with inverted contrast and turned. Ends in
+    ``Finished(result=EvaluationReport)`` with ``trials``.
+
+    Raises
+    ------
+    InputError
+        As for `evaluate_stream`, and when the model cannot be used on such slices.
+    """
+    yield Started("evaluate")
+    job = SuperResolveJob(model=model, factor=factor, device=device)
+    try:
+        events = evaluate_stream(
+            result, reference, factor=factor, controls=True, perception=perception
+        )
+        _, evaluation = yield from passed_on(stopping(events, cancel))
+        assert isinstance(evaluation, EvaluationReport)
+        trials = yield from trials_of(
+            evaluation.compared_part(reference),
+            job,
+            evaluation.factor,
+            evaluation.data_range,
+            cancel,
+        )
+    except Cancelled:
+        yield Finished(Outcome.CANCELLED)
+        return
+    yield Finished(Outcome.COMPLETED, replace(evaluation, trials=trials))
 
 
 def _truth(isotropic: Volume, drop: int, max_edge: int) -> NDArray[Any]:
@@ -142,63 +160,3 @@ def _truth(isotropic: Volume, drop: int, max_edge: int) -> NDArray[Any]:
     truth = isotropic.read(slice(z.start, z.start + num_gaps * drop + 1), y, x)
     require_content(truth, isotropic.name)
     return truth
-
-
-def _trials(truth: NDArray[Any]) -> Iterator[tuple[str, NDArray[Any], NDArray[Any]]]:
-    """Name, the altered stack, and what its result should be, all as stored."""
-    sigma = axial_noise_sigma(truth)
-    noise = np.random.default_rng(_SEED).standard_normal(truth.shape, np.float32)
-    noise *= np.sqrt(3.0) * sigma  # variances add: three more make twice the deviation
-    yield "noise doubled", to_dtype(truth + noise, truth.dtype), truth
-    inverted = (truth.max() - truth) + truth.min()
-    yield "contrast inverted", inverted, inverted
-    rotated = np.ascontiguousarray(np.rot90(truth, axes=(1, 2)))
-    yield "rotated by 90°", rotated, rotated
-
-
-def _restored(
-    stack: Volume, job: SuperResolveJob, drop: int, cancel: CancelToken | None
-) -> Generator[Event, None, tuple[NDArray[Any], Provenance]]:
-    """What `super-resolve` makes of every ``drop``-th slice, and how."""
-    size = stack.voxel_size
-    kept = Volume(stack.read()[::drop], replace(size, z=size.z * drop), stack.name)
-    with tempfile.TemporaryDirectory(prefix="napari-d2r-") as folder:
-        plan = resolve_super_resolve(job, kept, Path(folder) / "result.ome.zarr")
-        if plan.output_shape != stack.shape:
-            raise InputError(
-                "An audit drops slices, and this model is for slices that were measured otherwise; "
-                "take another model."
-            )
-        for warning in plan.warnings:
-            yield Warned(warning)
-        outcome, done = yield from passed_on(run_super_resolve(plan, cancel=cancel))
-        if outcome is not Outcome.COMPLETED:
-            raise _Cancelled
-        assert isinstance(done, SuperResolved)
-        return open_volume(done.path).read(), provenance_of(plan)
-
-
-def _judged(
-    name: str,
-    altered: NDArray[Any],
-    wanted: NDArray[Any],
-    found: NDArray[Any],
-    drop: int,
-    data_range: float,
-) -> Trial:
-    measured = altered[::drop]
-    linear = interpolate_axial(measured, AxialGrid(len(measured), drop).positions())
-    model, baseline = (
-        score_inserted(wanted, test, factor=drop, data_range=data_range) for test in (found, linear)
-    )
-    return Trial(
-        name, psnr_interval(baseline), psnr_interval(model), gain_interval(model, baseline)
-    )
-
-
-def _stopping(events: Iterator[Event], cancel: CancelToken | None) -> Iterator[Event]:
-    """The same events, given up between two of them."""
-    for event in events:
-        if cancel:
-            raise _Cancelled
-        yield event

@@ -1,4 +1,4 @@
-"""Fourier shell correlation of two volumes: ``napari-d2r fsc a.tif b.tif``."""
+"""Fourier shell correlation of two volumes, ``napari-d2r fsc a.tif b.tif``, or within one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from napari_d2r.jobs import (
     Started,
     Warned,
 )
-from napari_d2r.metrics import Steps, resolution_curve_steps
+from napari_d2r.metrics import Steps, one_volume_curve_steps, resolution_curve_steps
 from napari_d2r.stages._common_grid import (
     CommonGrid,
     Placed,
@@ -30,14 +30,29 @@ from napari_d2r.stages._common_grid import (
 from napari_d2r.stages._comparison import (
     Stopped,
     comparison_box,
+    load_box,
     require_content,
     require_same_voxel_size,
     told,
 )
 from napari_d2r.stages._fsc_report import DIRECTIONS, FSCReport
-from napari_d2r.volumes import Volume
+from napari_d2r.volumes import Volume, centred_box
 
-__all__ = ["DIRECTIONS", "FSCReport", "Placed", "fsc", "fsc_placed_stream", "fsc_stream"]
+__all__ = [
+    "DIRECTIONS",
+    "FSCReport",
+    "Placed",
+    "fsc",
+    "fsc_placed_stream",
+    "fsc_stream",
+    "one_volume_stream",
+]
+
+_OF_ONE_VOLUME = (
+    "One volume is correlated with itself: this tells detail from noise in a measured volume. "
+    "Interpolated and predicted voxels agree with each other, right or wrong; of these it says "
+    "nothing."
+)
 
 
 def fsc_stream(
@@ -117,6 +132,47 @@ def fsc(first: Volume, second: Volume) -> FSCReport:
     *_, last = fsc_stream(first, second)
     assert isinstance(last, Finished) and isinstance(last.result, FSCReport)
     return last.result
+
+
+def one_volume_stream(
+    volume: Volume, *, max_edge: int | None = None, cancel: CancelToken | None = None
+) -> Iterator[Event]:
+    """Correlate the voxels of one volume with each other; ends in ``Finished(result=FSCReport)``.
+
+    For measured volumes: see `napari_d2r.metrics.one_volume_curve_steps`. ``max_edge`` is as for
+    `fsc_placed_stream`; of more than 2**28 voxels a central cube is taken anyway.
+
+    Raises
+    ------
+    InputError
+        When the volume is constant, not finite or has fewer than 8 voxels along an axis.
+    """
+    volume.require_single_channel()
+    if max_edge is None:
+        z, y, x = comparison_box(volume.shape)
+    else:
+        z, y, x = centred_box(volume.shape, (max_edge,) * 3)
+    yield Started("fsc")
+    yield Warned(_OF_ONE_VOLUME)
+    yield StageStarted("Correlating")
+    values = load_box(volume, (z, y, x))
+    try:
+        steps = one_volume_curve_steps(values, volume.voxel_size)
+        curves = yield from told(steps, 0, 1, cancel)
+    except Stopped:
+        yield Finished(Outcome.CANCELLED)
+        return
+    yield Progress(1, 1, "steps")
+    report = FSCReport(
+        first=volume.name,
+        second="",
+        voxel_size=volume.voxel_size,
+        start=(z.start, y.start, x.start),
+        shape=(values.shape[0], values.shape[1], values.shape[2]),
+        curves=curves,
+        is_whole=values.shape == volume.shape,
+    )
+    yield Finished(Outcome.COMPLETED, report)
 
 
 def _measure(

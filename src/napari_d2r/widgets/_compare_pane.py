@@ -192,7 +192,7 @@ class Pane(QWidget):
         painter.setPen(palette.color(QPalette.ColorRole.WindowText))
         metrics = self.fontMetrics()
         title = f"{self.plane}  {view.title}"
-        title = metrics.elidedText(title, Qt.TextElideMode.ElideRight, int(area.width()) - 4)
+        title = metrics.elidedText(title, Qt.TextElideMode.ElideMiddle, int(area.width()) - 4)
         painter.drawText(QPointF(area.left() + 3, metrics.ascent() + 2), title)
         painter.fillRect(area, QColor(64, 64, 64))  # neither black nor white: no picture here
         painter.save()

@@ -17,6 +17,9 @@ class Fold(QCollapsible):
         self.setObjectName(object_name)
         self.toggleButton().setAccessibleName(title)
         self.setDuration(0)
+        self.setContentsMargins(0, 0, 0, 0)
+        if (layout := self.layout()) is not None:  # in line with the rows around it
+            layout.setContentsMargins(0, 0, 0, 0)
         page.hide()
         self.addWidget(page)
         self.toggled.connect(page.setVisible)

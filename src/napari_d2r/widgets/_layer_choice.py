@@ -11,12 +11,15 @@ from qtpy.QtWidgets import QComboBox, QWidget
 from napari_d2r._npe2 import METADATA
 from napari_d2r.widgets._alive import while_alive
 from napari_d2r.widgets._layers import PREVIEW
+from napari_d2r.widgets._provenance import find_source, is_result
 
 _MOVES = ("scale", "units", "translate", "rotate", "shear", "affine")
 
 
 class LayerChoice(QComboBox):
     """Emits ``layer_changed`` with the chosen layer, or None when there is none.
+
+    One that is for ``measured`` stacks begins with the source of a result that is selected.
 
     ``layer_moved`` tells that the chosen layer has another size, unit or place, and
     ``data_changed`` that it has other voxels; either once for edits that belong together.
@@ -33,13 +36,14 @@ class LayerChoice(QComboBox):
         object_name: str = "layer",
         label: str = "Image layer",
         optional: str = "",
+        measured: bool = False,
         parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
         self.setObjectName(object_name)
         self.setAccessibleName(label)
         self.setMinimumContentsLength(12)
-        self._viewer, self._optional = viewer, optional
+        self._viewer, self._optional, self._measured = viewer, optional, measured
         self._layers: list[Any] = []
         self._chosen: Any = None
         self._moved = self._told_later(self.layer_moved)
@@ -84,9 +88,10 @@ class LayerChoice(QComboBox):
         if self._optional:
             return None
         active = self._viewer.layers.selection.active
-        if active in self._layers:
-            return active
-        return self._layers[-1] if self._layers else None
+        first = active if active in self._layers else next(reversed(self._layers), None)
+        if self._measured and first is not None and is_result(first):
+            return find_source(first, self._layers) or first
+        return first
 
     def _on_index(self, index: int) -> None:
         self._set(self._layers[index] if 0 <= index < len(self._layers) else None)

@@ -175,7 +175,7 @@ class ResolutionForm(QWidget):
         )
 
     def _gain_tab(self) -> QWidget:
-        self.layer = LayerChoice(self._viewer, label="Measured stack")
+        self.layer = LayerChoice(self._viewer, label="Measured stack", measured=True)
         self.layer.setToolTip("The stack as it was measured, coarse along Z.")
         self.model = ModelChoice()
         self.model.setToolTip("What predicts the slices that are left out.")

@@ -137,7 +137,7 @@ class SuperResolveForm(QWidget):
         )
 
     def _fill(self, rows: QFormLayout, viewer: Any) -> None:
-        self.layer = LayerChoice(viewer)
+        self.layer = LayerChoice(viewer, measured=True)
         self.layer.setToolTip("The stack to sample finer along Z.")
         self.model = ModelChoice()
         self.voxel_size = VoxelSizeEdit()

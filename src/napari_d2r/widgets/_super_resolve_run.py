@@ -189,11 +189,10 @@ class SuperResolveRun(QObject):
         return f"{why}; {done} blocks are finished, and Resume goes on from there."
 
     def _finished(self) -> str:
-        assert self.result is not None
         shape = " × ".join(map(str, self.planned.plan.output_shape))
-        where = "" if self.planned.wish.save_to else "in the cache folder until you delete it; "
-        place = self.planned.tiff or self.result
-        return f"Finished: {shape} voxels, {where}{place.name}."
+        wished = self.planned.wish.save_to
+        where = wished.name if wished else "in the cache folder until you delete it"
+        return f"Finished: {shape} voxels, {where}."
 
     def _not_copied(self, why: str) -> str:
         assert self.planned.tiff is not None

@@ -123,7 +123,7 @@ class TrainForm(QWidget):
         self._tell()
 
     def _make(self, viewer: Any) -> None:
-        self.layer = LayerChoice(viewer)
+        self.layer = LayerChoice(viewer, measured=True)
         self.layer.setToolTip("The stack to learn from: itself, no other data are needed.")
         self.voxel_size = VoxelSizeEdit()
         self.voxel_size_note = note("voxel_size_note", "Where the voxel size comes from")
