@@ -215,7 +215,7 @@ def _computing(
             "Several processes need dask.distributed; install it with "
             "pip install 'napari-d2r[cluster]'."
         ) from error
-    task = ShardTask.of(plan, damaged, output.partial_path, identity_of(plan))
+    task = ShardTask.of(plan, damaged, output)
     with connected(plan.job.cluster) as client:
         yield partial(computed_by, client, task, output.sources)
 
