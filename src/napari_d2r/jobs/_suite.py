@@ -197,9 +197,10 @@ class Suite(Job):
             for name in method.cases or ():
                 if name not in known:
                     raise ValueError(f"{method.name}: no case is called {name!r}")
-            served = {case.name for case in self.cases if method.serves(case)}
+            cases = [case for case in self.cases if method.serves(case)]
+            served = {case.name for case in cases}
             is_of_slices = method.blind or method.baseline == "mis-phased"
-            if is_of_slices and any("block" in name for name in served):
+            if is_of_slices and any(case.degradation.kind == "block" for case in cases):
                 raise ValueError(f"{method.name}: who does not know of blocks is half a gap off")
             for other in method.borrows:
                 if not served <= trained.get(other, set()):
