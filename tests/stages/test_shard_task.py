@@ -38,7 +38,7 @@ pytestmark = [
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    values = np.random.default_rng(0).integers(1, 255, (3, 32, 64)).astype(np.uint8)
+    values = np.random.default_rng(0).integers(1, 255, (5, 32, 64)).astype(np.uint8)
     size = VoxelSize(40, 10, 10)
     return save_tiff(
         tmp_path / "stack.tif", values, shape=values.shape, dtype=values.dtype, voxel_size=size
@@ -254,7 +254,7 @@ def test_a_stopped_worker_that_holds_a_finished_shard_holds_up_nobody(
 
     with connected(ClusterSettings(workers=2)) as client:
         client.wait_for_workers(2, timeout=120)
-        [victim] = client.run(stop_when_asked, workers=[0]).values()
+        [victim] = client.run(stop_when_asked, workers=[min(client.nthreads())]).values()
         cancel = CancelToken()
         computed = computed_by(client, None, lambda _: {}, shards(200), cancel)  # type: ignore[arg-type]
         finished = 0
