@@ -136,6 +136,7 @@ def super_resolved(session: Session) -> tuple[QWidget, Any]:
     result = session.viewer.layers[-1]
     run = child(widget, "run")
     session.wait_until(lambda: not run.text().startswith("Cancel"))
+    session.wait_until(run.isEnabled)  # planned anew
     return widget, result
 
 
