@@ -172,3 +172,5 @@ def test_an_evaluation_with_a_model_tells_what_an_audit_tells(
     assert "as it is" in said and "rotated by 90°" in said
     assert main([*pair, *model]) == 2
     assert "--model goes with --controls" in capsys.readouterr().err
+    assert main([*pair, "--model", str(tmp_path / "none"), "--controls"]) == 2
+    assert "Measuring" not in capsys.readouterr().err, "before the evaluation, not after"

@@ -15,6 +15,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from napari_d2r.checkpoints import load_card, model_folder
 from napari_d2r.errors import InputError
 from napari_d2r.jobs import (
     CancelToken,
@@ -118,6 +119,7 @@ def evaluate_model_stream(
     InputError
         As for `evaluate_stream`, and when the model cannot be used on such slices.
     """
+    load_card(model_folder(model))  # what is no model is told at once, not after the evaluation
     yield Started("evaluate")
     job = SuperResolveJob(model=model, factor=factor, device=device)
     try:
