@@ -1,6 +1,6 @@
 """What super-resolution is worth to a segmentation: membranes and neurons of FIB-25 sample 2.
 
-    python benchmarks/segmentation.py FOLDER [NAME=MODEL[+DENOISER] ...] [--segmenter FILE]
+    python benchmarks/segmentation.py FOLDER [NAME=MODEL ...] [--segmenter FILE]
         [--steps STEPS ...] [--seeds SEED ...]
 
 Small membrane networks, alike but for their seeds, learn from the slices z < 125 of sample 2,
@@ -8,8 +8,7 @@ y < 200, and from its neuron labels. How long they learn, of the ``--steps`` giv
 threshold at which each one's fragments are joined are what serves the truth best on y >= 200. All
 is then fixed. Every 8th slice is kept, the methods fill in the rest, and the same networks segment
 linear interpolation, the results and the truth; z >= 125 is judged against the labels. A cell is
-the mean over the networks, with their range. Networks are kept in FOLDER and used again. A
-prediction is refined by the IRSDE model DENOISER, which makes it a sample.
+the mean over the networks, with their range. Networks are kept in FOLDER and used again.
 ``--segmenter`` takes another one: TorchScript, float32 (1, 1, Z, Y, X) in unit intensity to
 membrane probabilities of that shape.
 """
@@ -126,11 +125,7 @@ def filled_in(
     jobs = {"linear": SuperResolveJob(method="linear", factor=R)}
     for named in models:
         name, _, model = named.partition("=")
-        model, _, denoiser = model.partition("+")
-        refine_with = Path(denoiser) if denoiser else None
-        jobs[name] = SuperResolveJob(
-            model=Path(model), refine_with=refine_with, factor=R, engine="torch"
-        )
+        jobs[name] = SuperResolveJob(model=Path(model), factor=R, engine="torch")
     volumes = {}
     for name, job in jobs.items():
         path = folder / f"{name}.ome.zarr"
@@ -207,9 +202,7 @@ def print_verdicts(by_judge: Sequence[Mapping[str, Verdict]], bodies: Sequence[i
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument(
-        "models", nargs="*", default=["bundled=bundled"], metavar="NAME=MODEL[+DENOISER]"
-    )
+    parser.add_argument("models", nargs="*", default=["bundled=bundled"], metavar="NAME=MODEL")
     parser.add_argument("--segmenter", type=Path, help="TorchScript, or safetensors of ours")
     parser.add_argument(
         "--steps", type=int, nargs="+", default=[2400], help="lengths to choose from"
