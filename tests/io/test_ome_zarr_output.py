@@ -357,10 +357,10 @@ def test_no_coarser_shard_is_made_of_damaged_ones(tmp_path, damage):
     assert (output.coarsened(coarser[-1]) == 1).all()
 
 
-def test_publishing_an_unfinished_store_is_a_mistake(tmp_path):
+def test_an_unfinished_store_is_not_published(tmp_path):
     output = create_output(tmp_path / "o.ome.zarr", **SETTINGS)
     fill(output, only={0})
-    with pytest.raises(ValueError, match=r"11 shards of o\.ome\.zarr are not written"):
+    with pytest.raises(DamagedError, match=r"11 shards of o\.ome\.zarr\.partial are missing or"):
         output.publish({})
 
 

@@ -101,19 +101,24 @@ def one_but(victims: list[psutil.Process]) -> psutil.Process:
 def test_workers_that_are_killed_and_stopped_change_nothing(
     file: Path, alone: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import dask
+
     from napari_d2r.stages import _cluster
 
-    silent = 20  # a busy machine starves workers
+    silent = 20
     monkeypatch.setattr(_cluster, "_SILENT_S", silent)
+    # A busy machine starves workers, which are given up then as if they were stopped.
+    patient = dask.config.set({"distributed.scheduler.allowed-failures": 100})
     path, written, victims, counts = tmp_path / "out.ome.zarr", 0, [], []
-    for event in stream(job(workers=4), file, path):
-        counts += [event.count] if isinstance(event, Workers) else []
-        written += isinstance(event, BlockWritten)
-        if isinstance(event, BlockWritten) and written in (2, 4):
-            victims.append(one_but(victims))
-            victims[-1].send_signal(signal.SIGKILL if written == 2 else signal.SIGSTOP)
-            signalled = time.monotonic()
-    assert time.monotonic() - signalled < 2 * silent + 120
+    with patient:
+        for event in stream(job(workers=4), file, path):
+            counts += [event.count] if isinstance(event, Workers) else []
+            written += isinstance(event, BlockWritten)
+            if isinstance(event, BlockWritten) and written in (2, 4):
+                victims.append(one_but(victims))
+                victims[-1].send_signal(signal.SIGKILL if written == 2 else signal.SIGSTOP)
+                signalled = time.monotonic()
+    assert time.monotonic() - signalled < 2 * silent + 300
     assert event.outcome is Outcome.COMPLETED
     assert len(victims) == 2
     assert 1 <= max(counts) <= 4  # on a busy machine the last may come too late
