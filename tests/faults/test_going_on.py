@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from napari_d2r.cli import main
-from napari_d2r.errors import InputError
+from napari_d2r.errors import InputError, NotFiniteError
 from napari_d2r.io import ShardStore, save_volume
 from napari_d2r.jobs import TrainJob
 from napari_d2r.samples import make_phantom
-from napari_d2r.stages import _super_resolve_plan
+from napari_d2r.stages import _fill, _super_resolve_plan
 from napari_d2r.stages.train import resolve_train, run_train
 from napari_d2r.volumes import Volume, VoxelSize
 
@@ -46,16 +46,16 @@ def whole(command: list[str], tmp_path: Path) -> dict[str, bytes]:
     return files
 
 
-def stop_at_third_shard(command: list[str], error: BaseException) -> int:
-    """The exit code of a run that an error befalls as its third shard is put."""
+def stop_at_shard(command: list[str], error: BaseException, number: int = 3) -> int:
+    """The exit code of a run that an error befalls as its third shard, or another, is put."""
     put, count = ShardStore.put, 0
 
-    def fails(store: ShardStore, shard: Any, values: np.ndarray) -> int:
+    def fails(store: ShardStore, shard: Any, values: np.ndarray, *rest: Any) -> int:
         nonlocal count
         count += 1
-        if count == 3:
+        if count == number:
             raise error
-        return put(store, shard, values)
+        return put(store, shard, values, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ShardStore, "put", fails)
@@ -80,9 +80,71 @@ def test_a_disk_that_takes_no_more(
     code: int,
     says: str,
 ) -> None:
-    assert stop_at_third_shard(command, OSError(number, os.strerror(number))) == code
+    assert stop_at_shard(command, OSError(number, os.strerror(number))) == code
     assert says in capsys.readouterr().err
     assert not (tmp_path / "out.ome.zarr").exists()
+    assert main([*command, "--resume"]) == 0
+    assert files_of(tmp_path) == whole
+
+
+@pytest.mark.parametrize("number", [1, 2, 4, 5])
+@pytest.mark.parametrize(("error", "code"), [(errno.ENOSPC, 4), (errno.EIO, 1)])
+def test_a_disk_that_fails_at_any_shard(
+    command: list[str], whole: dict[str, bytes], tmp_path: Path, number: int, error: int, code: int
+) -> None:
+    assert stop_at_shard(command, OSError(error, os.strerror(error)), number) == code
+    assert not (tmp_path / "out.ome.zarr").exists()
+    assert main([*command, "--resume"]) == 0
+    assert files_of(tmp_path) == whole
+
+
+def test_names_with_spaces_and_letters_of_all_kinds(
+    command: list[str], whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    folder = tmp_path / "Gehirn – Schnitte, 2. Übung 脳"
+    folder.mkdir()
+    stack, result = folder / "größer 脳.tif", folder / "α β.ome.zarr"
+    shutil.copy(tmp_path / "wide.tif", stack)
+    odd = [
+        str(stack) if "wide" in part else str(result) if "out" in part else part for part in command
+    ]
+    assert stop_at_shard(odd, OSError(errno.EIO, "Input/output error")) == 1
+    assert main([*odd, "--resume"]) == 0
+    shard = "0/c/0/0/0"
+    assert (result / shard).read_bytes() == whole[f"out.ome.zarr/{shard}"]
+
+
+def test_an_input_of_no_bytes_is_refused(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "wide.tif").write_bytes(b"")
+    assert main(command) == 2
+    assert "wide.tif is an empty file" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["wide.tif"]
+
+
+def test_numbers_that_are_none_in_one_shard_end_the_run_and_keep_the_others(
+    command: list[str],
+    whole: dict[str, bytes],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    begin, count = _fill.begin_shard, 0
+
+    def begins(*args: Any, **options: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count == 5:
+            raise NotFiniteError("The network computed values that are not numbers.")
+        return begin(*args, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_fill, "begin_shard", begins)
+        assert main(command) == NotFiniteError.exit_code
+    assert "not numbers" in capsys.readouterr().err
+    assert not (tmp_path / "out.ome.zarr").exists()
+    journal = (tmp_path / "out.ome.zarr.partial.jsonl").read_text("utf-8")
+    assert journal.count('"shard"') > 2  # the header has that word too
     assert main([*command, "--resume"]) == 0
     assert files_of(tmp_path) == whole
 
@@ -94,7 +156,7 @@ def test_a_damaged_shard_is_not_delivered(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """One byte was flipped, which its length does not tell."""
-    stop_at_third_shard(command, OSError(errno.EIO, "Input/output error"))
+    stop_at_shard(command, OSError(errno.EIO, "Input/output error"))
     shard = tmp_path / "out.ome.zarr.partial" / "0" / "c" / "0" / "0" / "1"
     content = bytearray(shard.read_bytes())
     content[40] ^= 1
@@ -119,7 +181,7 @@ def test_damaged_metadata_are_said(
     where: str,
     anew: list[str],
 ) -> None:
-    stop_at_third_shard(command, OSError(errno.EIO, "Input/output error"))
+    stop_at_shard(command, OSError(errno.EIO, "Input/output error"))
     (tmp_path / "out.ome.zarr.partial" / where / "zarr.json").write_bytes(b"{")
     assert main([*command, "--resume"]) == 2
     assert "are damaged; start again with --overwrite" in capsys.readouterr().err
@@ -136,9 +198,9 @@ def test_an_input_that_changes_in_mid_run_is_not_delivered(
 ) -> None:
     put = ShardStore.put
 
-    def puts(store: ShardStore, shard: Any, values: np.ndarray) -> int:
+    def puts(store: ShardStore, shard: Any, values: np.ndarray, *rest: Any) -> int:
         save_volume(Volume(255 - VALUES, SIZE, "wide"), tmp_path / "wide.tif")
-        return put(store, shard, values)
+        return put(store, shard, values, *rest)
 
     with monkeypatch.context() as patch:
         patch.setattr(ShardStore, "put", puts)
@@ -156,12 +218,12 @@ def test_both_options_go_on_with_what_fits_and_drop_what_does_not(
     command: list[str], whole: dict[str, bytes], tmp_path: Path
 ) -> None:
     both = [*command, "--overwrite", "--resume"]
-    stop_at_third_shard([*command, "--factor", "2"], OSError(errno.EIO, "Input/output error"))
-    stop_at_third_shard(both, OSError(errno.EIO, "Input/output error"))
+    stop_at_shard([*command, "--factor", "2"], OSError(errno.EIO, "Input/output error"))
+    stop_at_shard(both, OSError(errno.EIO, "Input/output error"))
     journal = tmp_path / "out.ome.zarr.partial.jsonl"
     before = journal.read_bytes()
     assert before.count(b"shard") == 3  # once in its header
-    stop_at_third_shard(both, OSError(errno.EIO, "Input/output error"))
+    stop_at_shard(both, OSError(errno.EIO, "Input/output error"))
     assert journal.read_bytes().startswith(before)
     assert main(both) == 0
     assert files_of(tmp_path) == whole

@@ -8,6 +8,8 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from napari_d2r.checkpoints import HaloCard
 from napari_d2r.errors import InputError, NotFiniteError
@@ -70,6 +72,23 @@ def test_many_boxes_equal_the_whole(predictor, factor):
         np.testing.assert_allclose(part, whole[region], rtol=0, atol=1e-5)
         covered[region] += 1
     assert (covered == 1).all()
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    shape=st.tuples(st.integers(4, 9), st.integers(1, 24), st.integers(1, 24)),
+    factor=st.sampled_from([1.5, 2, 3, 8]),
+    edges=st.tuples(*[st.integers(1, 24)] * 3),
+)
+def test_any_shape_cut_in_any_way_equals_the_whole(regressor, shape, factor, edges):
+    """Axes shorter than the halo and of length 1 too; up to three boxes along each axis."""
+    volume = noise(shape)
+    whole = fill(volume, factor, None, regressor)
+    edges = tuple(max(e, -(-n // 3)) for e, n in zip(edges, whole.shape, strict=True))
+    for box in boxes(whole.shape, edges):
+        region = tuple(slice(a, b) for a, b in zip(box.start, box.stop, strict=True))
+        part = fill(volume, factor, box, regressor)
+        np.testing.assert_allclose(part, whole[region], rtol=0, atol=1e-5)
 
 
 def test_a_halo_that_is_too_short_shows(regressor):
