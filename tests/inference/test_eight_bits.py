@@ -242,3 +242,20 @@ def test_it_tells_nobody_and_no_sum_overflows_on_a_plain_processor(cache: Path) 
     rms, reports = done.stdout.split()
     assert reports == "False"
     assert float(rms) < GREY_LEVEL
+
+
+WHILE_MATH_IS_ANOTHER = """
+import math
+from napari_d2r.inference import _openvino
+_openvino._let_numba_read_math()
+import numba
+kept, math.sqrt = math.sqrt, lambda x: x
+assert numba.njit(lambda x: x + 1)(2) == 3
+math.sqrt = kept
+"""
+
+
+def test_shapes_may_be_drawn_in_a_viewer_while_a_network_is_traced() -> None:
+    """torch.export puts lambdas into `math`, whose names numba does not find when it looks."""
+    pytest.importorskip("numba", reason="numba comes with napari")
+    subprocess.run([sys.executable, "-c", WHILE_MATH_IS_ANOTHER], check=True, timeout=300)

@@ -13,7 +13,7 @@ import math
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,7 @@ def save_graph(encode: nn.Module, num_slices: int, stride: int, path: Path) -> N
         Of the ``.xml``; the weights stand beside it in a ``.bin``.
     """
     openvino = _imported()
+    _let_numba_read_math()
     batch, height, width = (torch.export.Dim(name, min=2) for name in ("b", "h", "w"))
     dimensions = {0: batch, 2: stride * height, 3: stride * width}
     example = torch.zeros(2, num_slices, 4 * stride, 4 * stride)
@@ -64,6 +65,18 @@ def save_graph(encode: nn.Module, num_slices: int, stride: int, path: Path) -> N
         graph = openvino.convert_model(program)
     graph.reshape([-1, num_slices, -1, -1])
     openvino.save_model(graph, path, compress_to_fp16=False)
+
+
+def _let_numba_read_math() -> None:
+    """Let what draws shapes in a viewer list the functions of `math`, as numba does but once.
+
+    While it traces, torch.export puts others in their place; numba, if it lists them then, in
+    another thread, fails.
+    """
+    with suppress(ImportError):
+        from numba import njit
+
+        njit(lambda: None)()
 
 
 def observe_ranges(path: Path, batches: Iterable[Tensor], num_threads: int) -> Ranges:
