@@ -388,7 +388,7 @@ def test_what_cannot_be_compared(
 ) -> None:
     stack, truth = phantom_files
     refuses(run, "RESULT and a REFERENCE", "evaluate", truth)
-    refuses(run, "RESULT and a REFERENCE", "evaluate", truth, truth, "--model", tiny_model)
+    refuses(run, "--model goes with --controls", "evaluate", truth, truth, "--model", tiny_model)
     refuses(run, "needs --factor R", "evaluate", truth, truth)
     refuses(run, "whole factor", "evaluate", truth, truth, "--factor", "2.5")
     refuses(run, "voxel", "evaluate", stack, truth, "--factor", "4")

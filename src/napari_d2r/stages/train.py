@@ -145,7 +145,6 @@ def _run(
         yield Warned(warning)
     stored = plan.volume.read(*plan.box)
     require_finite(stored, plan.volume.name)
-    yield from told(seen_in(plan.volume, plan.box))
     intensity = IntensityRange.of(plan.volume)
     stack = torch.from_numpy(intensity.to_unit(stored)).to(plan.device)
     run = _Training(plan, stack, identity_of(plan, stored), resume, cancel, ranks)
@@ -153,6 +152,7 @@ def _run(
     if ranks.is_first:
         begin_work(plan, run.identity, resume=resume, overwrite=overwrite)
     ranks.most(0)  # none reads what the first has yet to delete
+    yield from told(seen_in(plan.volume, plan.box))  # of a training that is not refused
     try:
         yield from run.stages()
     except Interrupted:
