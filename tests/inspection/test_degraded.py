@@ -70,6 +70,13 @@ def test_stripes_in_a_few_slices_are_named(fib, rng):
     assert found.sentence.startswith("Slice 5 and slice 9 are striped along y: ")
 
 
+def test_a_slice_that_is_flat_in_the_middle_hides_no_stripes(rng):
+    tissue = ndimage.gaussian_filter(rng.normal(0, 1, (6, 300, 300)), (0, 3, 3))
+    values = 128 + 40 * tissue / tissue.std() + rng.normal(0, 15, (6, 1, 300))
+    values[3, 20:280, 20:280] = 100
+    assert found_in(values)["stripes"].slices == ()
+
+
 def test_straight_edges_are_no_stripes_and_hide_none(fib, rng):
     values = fib[::4].copy()
     values[:, 100:150] = 20  # a band from side to side, and a block in it

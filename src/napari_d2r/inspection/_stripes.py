@@ -35,9 +35,10 @@ class StripeWatch:
 
     def add(self, index: int, plane: NDArray[Any]) -> None:
         """Look at slice ``index`` of shape (Y, X), without bar and borders."""
-        if min(plane.shape) < _MIN_EDGE:
+        middle = _middle(plane)
+        if min(middle.shape) < _MIN_EDGE or np.ptp(middle) == 0:
             return
-        self._excess[index] = _excess(_middle(plane))
+        self._excess[index] = _excess(middle)
 
     def findings(self, label: Label) -> list[Finding]:
         """Kind ``stripes``, for either direction."""
