@@ -88,6 +88,15 @@ def test_noise_alone_agrees_with_nothing() -> None:
     assert np.abs(two.correlation[4:]).max() < 0.15
 
 
+def test_detail_finer_than_four_voxels_counts_as_coarser() -> None:
+    """It disagrees in XY, where sub-volumes stand apart, and agrees along Z, where they do not."""
+    frequency = np.meshgrid(*[np.fft.fftfreq(EDGE)] * 3, indexing="ij")
+    inside = sum(f**2 for f in frequency) <= 0.4**2
+    found = one_volume(np.fft.ifftn(np.where(inside, np.fft.fftn(noise(10)), 0)).real)
+    assert found.cone_xy.resolution_at(0.5) == pytest.approx(93, rel=0.05)
+    assert found.cone_z.resolution_at(0.5) is None
+
+
 def test_what_is_interpolated_agrees_with_itself() -> None:
     """Why it is for measured volumes: slices 40 nm apart know nothing finer than 80 nm along Z."""
     measured = gaussian_filter(noise(8), (0, 1.5, 1.5))[::4]

@@ -7,6 +7,8 @@ two diagonals; the mean of both curves counts.
 
 Voxels of a sub-volume are twice as long along each axis, and those of its partner lie half of
 one further along y and x; both are allowed for, so that the axis is in nm and needs no calibration.
+Detail finer than they can hold, four voxels of the volume, counts as coarser detail: in XY, where
+they stand apart, it disagrees; along Z, where they do not, it agrees.
 
 Koho et al., "Fourier ring correlation simplifies image restoration in fluorescence microscopy",
 Nat. Commun. 10, 3103 (2019), who allow for them by a calibration curve.
