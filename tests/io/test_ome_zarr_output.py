@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from itertools import pairwise
 
 import numpy as np
@@ -355,6 +356,36 @@ def test_no_coarser_shard_is_made_of_damaged_ones(tmp_path, damage):
     with pytest.raises(DamagedError, match=r"0/c/0/1/0 is \d+ bytes long, not \d+\); delete it"):
         output.coarsened(coarser[0])
     assert (output.coarsened(coarser[-1]) == 1).all()
+    with pytest.raises(DamagedError, match=r"0/c/0/1/0 is \d+ bytes long, not \d+\); delete it"):
+        list(output.slices())
+
+
+def test_files_of_other_machines_may_be_seen_late(tmp_path, monkeypatch):
+    """As on a network file system, which remembers for a while that a file is not there."""
+    shape = (8, 300, 40)
+    output = create_output(
+        tmp_path / "o.ome.zarr", **SETTINGS | {"shape": shape, "shard": (16, 64, 32)}
+    )
+    fill(output, np.ones(shape, np.uint8))
+    coarser = output.coarser_shards()[0][0]
+    file, unseen = output.partial_path / "0/c/0/1/0", tmp_path / "unseen"
+    patient = (
+        lambda: output.shared.coarsened(coarser, output.sources(coarser)).min() == 1,
+        lambda: output.await_seen() is None,
+    )
+    for ends_well in patient:
+        file.rename(unseen)
+        seen = threading.Timer(0.5, unseen.rename, [file])
+        seen.start()
+        try:
+            assert ends_well()
+        finally:
+            seen.join()
+    monkeypatch.setattr("napari_d2r.io._output._SEEN_S", 0.1)
+    file.unlink()
+    for never in patient:
+        with pytest.raises(DamagedError, match="0/c/0/1/0 is 0 bytes long"):
+            never()
 
 
 def test_an_unfinished_store_is_not_published(tmp_path):

@@ -24,7 +24,7 @@ from napari_d2r.io._owner import (
 from napari_d2r.io._provenance import PROVENANCE
 from napari_d2r.io._pyramid import ome_zarr_num_bytes, ome_zarr_num_files
 from napari_d2r.io._save_tiff import save_tiff, save_tiff_stream, save_volume
-from napari_d2r.io._shards import Shard, ShardStore, coarser_values
+from napari_d2r.io._shards import Shard, ShardStore
 from napari_d2r.io._source import Edges, Source, pick_axes
 from napari_d2r.io._units import length_in_nm
 from napari_d2r.io._verify import DamagedShard, forget, unfinished_of, verify_store
@@ -47,7 +47,6 @@ __all__ = [
     "begin_showing",
     "check_room",
     "clear_remains",
-    "coarser_values",
     "create_output",
     "export_stream",
     "forget",

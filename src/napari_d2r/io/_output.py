@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -33,6 +33,9 @@ from napari_d2r.volumes import VoxelSize
 __all__ = ["OmeZarrOutput", "SharedOutput", "levels_of", "metadata_of", "partial_of"]
 
 _SLAB_BYTES = 2**29
+# Until a network file system surely shows what another machine has put: NFS keeps for a minute
+# at most what it knows of a folder.
+_SEEN_S = 60.0
 _KEPT = "finished shards are kept; free some space and go on with --resume."
 
 
@@ -61,6 +64,10 @@ class SharedOutput:
         self.claim.require()
         with disk_errors(self.path, _KEPT):
             return ShardStore(self.folder, shard.level).put(shard, values, self.claim.require)
+
+    def coarsened(self, shard: Shard, sources: Mapping[Shard, int]) -> NDArray[Any]:
+        """As `OmeZarrOutput.coarsened`, but patient: others may have put the sources just now."""
+        return coarser_values(self.folder, shard, sources, _SEEN_S)
 
 
 class OmeZarrOutput:
@@ -135,7 +142,10 @@ class OmeZarrOutput:
             return {}
         finer, coarser = self._stores[shard.level - 1 : shard.level + 1]
         box = box_above(coarser.box(shard), finer.array.shape, coarser.array.shape)
-        return {one: self._journal.sizes[one.level, one.index] for one in finer.across(box)}
+        return self._listed(finer.across(box))
+
+    def _listed(self, shards: Iterable[Shard]) -> dict[Shard, int]:
+        return {one: self._journal.sizes[one.level, one.index] for one in shards}
 
     def coarsened(self, shard: Shard) -> NDArray[Any]:
         """What a shard of a coarser level holds, read from the level before.
@@ -178,6 +188,17 @@ class OmeZarrOutput:
             self._journal.add(shard.level, shard.index, num_bytes)
         self._noted.append(shard)
 
+    def await_seen(self) -> None:
+        """Return once this machine sees what others have put.
+
+        Raises
+        ------
+        DamagedError
+            If it still does not after a minute.
+        """
+        for shard, size in self._listed(self._noted).items():
+            self._stores[shard.level].require({shard: size}, _SEEN_S)
+
     def distrust(self) -> None:
         """Forget, and delete, what was written since this output was created or resumed."""
         self._journal.mend()
@@ -196,8 +217,11 @@ class OmeZarrOutput:
         slice_bytes = height * width * self.array.dtype.itemsize
         thickness = max(1, min(self.array.chunks[0], _SLAB_BYTES // slice_bytes))
         for start in range(0, num_slices, thickness):
+            stop = min(start + thickness, num_slices)
+            box = slice(start, stop), slice(0, height), slice(0, width)
+            self._stores[0].require(self._listed(self._stores[0].across(box)))
             with damage_in_words(self._folder):
-                slab = np.asarray(self.array[start : start + thickness])
+                slab = np.asarray(self.array[box])
             yield from slab
 
     def release(self) -> None:

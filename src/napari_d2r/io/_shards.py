@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ __all__ = [
 # Attribute of an array of ours: how many of its shards have a file; those of zeros have none.
 NUM_FILES = "num_files"
 
+_LOOK_S = 0.2  # between two looks at a file
 _MOST_SHARDS = 10**6  # 130 TB of 512 voxels per edge; no file system likes more files
 
 Triple = tuple[int, int, int]
@@ -176,6 +178,29 @@ class ShardStore:
         file = self.file(shard)
         return file.stat().st_size if file.is_file() else 0
 
+    def require(self, sizes: Mapping[Shard, int], patience_s: float = 0.0) -> None:
+        """Refuse to go on where zarr would read zeros, because the file of a shard is gone.
+
+        Parameters
+        ----------
+        sizes
+            Shards, and the listed length of the file of each.
+        patience_s
+            For how long, in seconds, a file may be seen late that another machine has put.
+
+        Raises
+        ------
+        DamagedError
+            If a file is of another length.
+        """
+        ends = time.monotonic() + patience_s
+        for shard, listed in sizes.items():
+            while (found := self.size(shard)) != listed:
+                if time.monotonic() >= ends:
+                    name = self.file(shard).relative_to(self.folder).as_posix()
+                    raise _damaged(self.folder, f"{name} is {found} bytes long, not {listed}")
+                time.sleep(_LOOK_S)
+
     def file(self, shard: Shard) -> Path:
         """Where a shard stands, if it has a file."""
         channels = [0] * (self.array.ndim - 3)
@@ -183,7 +208,9 @@ class ShardStore:
         return self.folder / str(self._level) / "c" / "/".join(map(str, position))
 
 
-def coarser_values(folder: Path, shard: Shard, sources: Mapping[Shard, int]) -> NDArray[Any]:
+def coarser_values(
+    folder: Path, shard: Shard, sources: Mapping[Shard, int], patience_s: float = 0.0
+) -> NDArray[Any]:
     """All voxels of a shard of a coarser level, as means of the level before.
 
     Parameters
@@ -191,8 +218,9 @@ def coarser_values(folder: Path, shard: Shard, sources: Mapping[Shard, int]) -> 
     folder
         The store.
     sources
-        The shards that it is made of, and the listed length of the file of each: zarr would read
-        zeros where another machine cannot see one yet, or where one is gone.
+        The shards that it is made of, and the listed length of the file of each.
+    patience_s
+        As `ShardStore.require` has it.
 
     Raises
     ------
@@ -200,10 +228,7 @@ def coarser_values(folder: Path, shard: Shard, sources: Mapping[Shard, int]) -> 
         If one of them does not hold what was written.
     """
     finer, coarser = ShardStore(folder, shard.level - 1), ShardStore(folder, shard.level)
-    for source, size in sources.items():
-        if finer.size(source) != size:
-            name = finer.file(source).relative_to(folder).as_posix()
-            raise _damaged(folder, f"{name} is {finer.size(source)} bytes long, not {size}")
+    finer.require(sources, patience_s)
     with damage_in_words(folder):
         return coarsened(finer.array, coarser.array, coarser.box(shard))
 

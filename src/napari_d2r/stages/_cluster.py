@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from napari_d2r.checkpoints import Model, load_model
 from napari_d2r.errors import D2RError, InputError
 from napari_d2r.inference import AxialPredictor, Box, Interrupted, begin_shard, fill_in_parts
-from napari_d2r.io import OmeZarrOutput, Shard, SharedOutput, coarser_values
+from napari_d2r.io import OmeZarrOutput, Shard, SharedOutput
 from napari_d2r.jobs import CancelToken, ClusterSettings, SuperResolveJob, Workers
 from napari_d2r.stages._device import kind_of, resolve_device
 from napari_d2r.stages._engine import TORCH, is_plain, resolve_engine
@@ -330,8 +330,7 @@ def compute_shard(task: ShardTask, shard: Shard, sources: Mapping[Shard, int]) -
     that follow.
     """
     if shard.level > 0:
-        values = coarser_values(task.output.folder, shard, sources)
-        return task.output.put(shard, values), False
+        return task.output.put(shard, task.output.coarsened(shard, sources)), False
     with _getting_ready:
         if task.key not in _ready:
             _ready.clear()

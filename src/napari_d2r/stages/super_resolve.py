@@ -247,6 +247,8 @@ def _fill(
         outcome, _ = yield from fill_shards(
             output, output.coarser_shards(), compute, cancel, ends=ends, is_shown=False
         )
+    if outcome is Outcome.COMPLETED and plan.job.cluster is not None:
+        output.await_seen()
     return outcome, num_written
 
 
