@@ -138,7 +138,7 @@ def ome_zarr_num_bytes(shape: tuple[int, int, int], dtype: np.dtype[Any]) -> int
 
 def ome_zarr_num_files(shape: tuple[int, int, int], shard: tuple[int, int, int]) -> int:
     """Most files and folders that an output of this shape takes, all levels in such shards."""
-    num_files = 3  # the group: its folder, its metadata, and the file of whoever fills it
+    num_files = 4  # folder and metadata of the group, the journal, the file of whoever fills it
     for level in pyramid_levels(shape):
         z, y, x = (-(-n // edge) for n, edge in zip(level.shape, shard, strict=True))
         num_files += 3 + z + z * y + z * y * x
