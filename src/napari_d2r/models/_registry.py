@@ -121,6 +121,10 @@ def describe_config(network: nn.Module) -> dict[str, Any]:
 def _require_sane(architecture: str, values: Mapping[str, Any]) -> None:
     """A hostile card must not make us allocate gigabytes."""
     for name, value in values.items():
+        if isinstance(value, Mapping):
+            raise InputError(
+                f"Network {architecture}: {name} is {value}, where a number or a list is meant."
+            )
         if isinstance(value, tuple) and len(value) > _MAX_LEVELS:
             raise InputError(
                 f"Network {architecture}: {name} has {len(value)} levels; at most {_MAX_LEVELS}."
