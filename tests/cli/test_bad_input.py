@@ -396,5 +396,5 @@ def test_what_cannot_be_compared(
     refuses(run, "does not exist", "evaluate", "none.tif", truth, "--factor", "4")
     refuses(run, "no folder", "fsc", truth, truth, "--figure", "none/f.png")
     refuses(run, "at least 16", "fsc", truth, truth, "--crop", "8")
-    refuses(run, "goes with --model", "evaluate", truth, truth, "--factor", "4", "--crop", "32")
+    refuses(run, "goes with a STACK", "evaluate", truth, truth, "--factor", "4", "--crop", "32")
     refuses(run, "does not exist", "info", "none.tif")
