@@ -45,7 +45,7 @@ STACK[:, :, 128:] = 0  # shards without a file
 CHANGED = np.where(STACK > 0, 252 - STACK, 0).astype(np.uint8)
 COUNT, EMPTY = 6, frozenset({2, 5})
 SIZE = VoxelSize(40, 10, 10)
-Put = Callable[[ShardStore, Shard, NDArray[Any]], int]
+Put = Callable[..., int]
 
 
 class KilledError(BaseException):
@@ -280,15 +280,17 @@ def put_that_ends(how: str, count: int) -> Put:
     """`ShardStore.put` that ends the run at the shard after ``count`` others."""
     real, calls = ShardStore.put, 0
 
-    def put(store: ShardStore, shard: Shard, values: NDArray[Any]) -> int:
+    def put(
+        store: ShardStore, shard: Shard, values: NDArray[Any], require_ours: Callable[[], None]
+    ) -> int:
         nonlocal calls
         calls += 1
         if calls <= count:
-            return real(store, shard, values)
+            return real(store, shard, values, require_ours)
         if how == "full":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if how == "kill unlisted":
-            real(store, shard, values)
+            real(store, shard, values, require_ours)
         raise KilledError
 
     return put
