@@ -61,7 +61,7 @@ PARSERS: Mapping[str, tuple[str, ...]] = {
     "io/_verify.py": (ALL,),
     "io/_z_table.py": (ALL,),
     "io/_zarr.py": (ALL,),
-    "jobs/_jobs.py": ("Job.from_yaml", "Job.checked", "Job.override", "_parse"),
+    "jobs/_jobs.py": ("Job.from_yaml", "Job.checked", "Job.override"),
     "jobs/_provenance.py": ("Provenance.found_in",),
     "jobs/_settings.py": ("PriorSettings._without_process",),
     "jobs/_suite.py": (
@@ -70,6 +70,7 @@ PARSERS: Mapping[str, tuple[str, ...]] = {
         "Suite.only",
         "load_suite",
     ),
+    "jobs/_yaml.py": ("read_yaml", "parse_yaml", "_require_short"),
     "jobs/_wire.py": ("decode", "_reader", "_special", "_picture", "_shown"),
     "models/_registry.py": ("build_network", "architecture_named", "_require_sane"),
     "stages/_cluster.py": ("site_options", "_bad_site"),

@@ -14,7 +14,9 @@ from napari_d2r.jobs import (
     TrainJob,
     describe_preset,
     load_preset,
+    load_suite,
     preset_names,
+    read_yaml,
 )
 
 
@@ -82,6 +84,20 @@ def test_a_mistake_is_named_in_one_sentence(text, words):
     with pytest.raises(InputError, match=words) as caught:
         TrainJob.from_yaml(text, "job.yaml")
     assert "\n" not in str(caught.value)
+
+
+def test_what_is_too_long_for_settings_is_not_parsed(tmp_path):
+    file = tmp_path / "job.yaml"
+    file.write_bytes(b"[" * (2**16 + 1))
+    for refuse in (
+        lambda: read_yaml(file),
+        lambda: load_suite(file),
+        lambda: TrainJob.from_yaml(file.read_text(), str(file)),
+    ):
+        with pytest.raises(InputError, match=r"job\.yaml is longer than 64 KiB; name a file of"):
+            refuse()
+    file.write_bytes(b"#" * 2**16)
+    assert TrainJob.from_yaml(read_yaml(file)) == TrainJob()
 
 
 def test_a_job_does_not_change():

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -244,33 +244,40 @@ def test_without_sbatch_nothing_is_submitted(
         list(stream(job(kind="slurm", workers=1), file, tmp_path / "out.ome.zarr"))
 
 
-def test_what_sbatch_refuses_is_told_as_it_said_it(
-    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def site_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """A site file where ``sbatch`` is a script of ours."""
     pytest.importorskip("dask_jobqueue")
-    (tmp_path / "site.yaml").write_text("cores: 1\nmemory: 1 GB\n")
-    sbatch = tmp_path / "sbatch"
-    sbatch.write_text("#!/bin/sh\necho 'sbatch: error: Invalid account specified' >&2\nexit 1\n")
-    sbatch.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    asked = job(kind="slurm", workers=2, site=tmp_path / "site.yaml")
+
+    def make(script: str) -> Path:
+        sbatch, site = tmp_path / "sbatch", tmp_path / "site.yaml"
+        sbatch.write_text(f"#!/bin/sh\n{script}\n")
+        sbatch.chmod(0o755)
+        site.write_text("cores: 1\nmemory: 1 GB\n")
+        monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+        return site
+
+    return make
+
+
+def test_what_sbatch_refuses_is_told_as_it_said_it(
+    file: Path, tmp_path: Path, site_where: Callable[[str], Path]
+) -> None:
+    site = site_where("echo 'sbatch: error: Invalid account specified' >&2; exit 1")
+    asked = job(kind="slurm", workers=2, site=site)
     with pytest.raises(InputError, match=r"SLURM refused the jobs: sbatch: error: Invalid account"):
         list(stream(asked, file, tmp_path / "out.ome.zarr"))
     assert not (tmp_path / "out.ome.zarr").exists()
 
 
-def test_an_sbatch_that_hangs_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("dask_jobqueue")
+def test_an_sbatch_that_hangs_is_left(
+    site_where: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from napari_d2r.stages import _cluster, _slurm
 
     monkeypatch.setattr(_slurm, "_ANSWER_S", 1)
     monkeypatch.setattr(_cluster, "_CLOSED_S", 1)
-    (tmp_path / "site.yaml").write_text("cores: 1\nmemory: 1 GB\n")
-    sbatch = tmp_path / "sbatch"
-    sbatch.write_text("#!/bin/sh\nexec sleep 600\n")
-    sbatch.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    asked = ClusterSettings(kind="slurm", workers=1, site=tmp_path / "site.yaml")
+    asked = ClusterSettings(kind="slurm", workers=1, site=site_where("exec sleep 600"))
     try:
         with (
             pytest.raises(InputError, match="SLURM did not answer"),

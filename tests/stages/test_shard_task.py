@@ -26,8 +26,9 @@ from napari_d2r.stages.super_resolve import SuperResolvePlan, resolve_super_reso
 from napari_d2r.volumes import VoxelSize
 
 pytest.importorskip("distributed")
-from napari_d2r.stages import _cluster
-from napari_d2r.stages._cluster import ShardTask, compute_shard, computed_by, connected
+from napari_d2r.stages import _cluster, _shard_task
+from napari_d2r.stages._cluster import computed_by, connected
+from napari_d2r.stages._shard_task import ShardTask, compute_shard
 
 pytestmark = [
     # dask opens sockets and files that it leaves to the garbage collector.
@@ -70,14 +71,14 @@ def sent(plan: SuperResolvePlan, output: OmeZarrOutput) -> ShardTask:
 
 
 def test_a_worker_loads_the_model_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    loaded, load = [], _cluster.load_model
+    loaded, load = [], _shard_task.load_model
 
     def counting(folder: Path, device: torch.device) -> Any:
         loaded.append(folder)
         return load(folder, device)
 
-    monkeypatch.setattr(_cluster, "load_model", counting)
-    monkeypatch.setattr(_cluster, "_ready", {})
+    monkeypatch.setattr(_shard_task, "load_model", counting)
+    monkeypatch.setattr(_shard_task, "_ready", {})
     plan = planned(file)
     output = begun(plan)
     task = sent(plan, output)
@@ -93,7 +94,7 @@ def test_a_worker_loads_the_model_once(file: Path, monkeypatch: pytest.MonkeyPat
 def test_a_worker_that_finds_another_model_says_so(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_cluster, "_ready", {})
+    monkeypatch.setattr(_shard_task, "_ready", {})
     plan = planned(file)
     output = begun(plan)
     task = replace(sent(plan, output), weights="of before")
@@ -157,7 +158,7 @@ def without_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_login_node_plans_for_gpus_that_only_workers_have(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_cluster, "_ready", {})
+    monkeypatch.setattr(_shard_task, "_ready", {})
     plan = planned(file, engine="auto", device="cuda", cluster=ELSEWHERE)
     assert (plan.device.type, plan.engine) == ("cpu", "torch")
     assert "on cuda" in plan.lines()[2]
@@ -187,13 +188,15 @@ def test_what_cannot_be_planned_for_workers_is_said_before_the_queue(file: Path)
 def test_every_worker_of_a_machine_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     here = [f"tcp://10.0.0.1:{port}" for port in (4003, 4001, 4002)]
     threads = dict.fromkeys([*here, "tcp://10.0.0.2:4000"], 1)
-    monkeypatch.setattr(_cluster, "get_client", lambda: SimpleNamespace(nthreads=lambda: threads))
+    monkeypatch.setattr(
+        _shard_task, "get_client", lambda: SimpleNamespace(nthreads=lambda: threads)
+    )
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
 
     def gpu_of(address: str, name: object) -> int | None:
         worker = SimpleNamespace(address=address, name=name)
-        monkeypatch.setattr(_cluster, "get_worker", lambda: worker)
-        return _cluster._own_device(torch.device("cuda")).index
+        monkeypatch.setattr(_shard_task, "get_worker", lambda: worker)
+        return _shard_task._own_device(torch.device("cuda")).index
 
     assert [gpu_of(address, address) for address in sorted(here)] == [0, 1, 0]
     assert gpu_of("tcp://10.0.0.2:4000", "SLURMCluster-1") == 0
@@ -208,9 +211,7 @@ def shards(count: int) -> Iterator[Shard]:
 
 
 @pytest.mark.slow
-def test_only_shards_of_lost_workers_are_computed_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_which_shards_are_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import dask
 
     attempts = tmp_path / "attempts"
@@ -229,6 +230,13 @@ def test_only_shards_of_lost_workers_are_computed_again(
             told.write("killed ")
         os._exit(1)
 
+    def is_out_of_reach(*_: object) -> tuple[int, bool]:
+        with attempts.open("a") as told:
+            told.write("unreachable ")
+        if attempts.read_text().count("unreachable") not in passes_at:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return 1, False
+
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 1}),
         connected(ClusterSettings(workers=1)) as client,
@@ -237,7 +245,12 @@ def test_only_shards_of_lost_workers_are_computed_again(
             run(client, fails)
         with pytest.raises(D2RError, match="ended its worker again and again"):
             run(client, dies)
-    assert attempts.read_text() == "once killed killed "
+        passes_at = (3,)
+        run(client, is_out_of_reach)
+        passes_at = ()
+        with pytest.raises(OSError, match="Input/output error"):
+            run(client, is_out_of_reach)
+    assert attempts.read_text() == "once killed killed " + 6 * "unreachable "
 
 
 @pytest.mark.slow

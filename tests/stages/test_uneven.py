@@ -119,7 +119,7 @@ def test_a_run_resumes_with_its_table_alone(uneven, sharded, tmp_path):
 
 def test_a_worker_elsewhere_computes_the_same_shards(uneven, job, tmp_path):
     pytest.importorskip("distributed")
-    from napari_d2r.stages._cluster import ShardTask, compute_shard
+    from napari_d2r.stages._shard_task import ShardTask, compute_shard
 
     file = tmp_path / "uneven.tif"
     save_tiff(

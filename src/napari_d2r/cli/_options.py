@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from napari_d2r.errors import InputError
-from napari_d2r.jobs import Device
+from napari_d2r.jobs import Device, read_yaml
 from napari_d2r.volumes import Degradation, DegradationKind, Volume, VoxelSize, crop
 
 Box = tuple[slice, slice, slice]
@@ -124,10 +124,7 @@ def text_of(path: Path) -> str:
     """The text of a job file."""
     if not path.is_file():
         raise InputError(f"There is no job file at {path}.")
-    try:
-        return path.read_text("utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not a text file; a job is written in YAML.") from error
+    return read_yaml(path)
 
 
 def require_reports(arguments: argparse.Namespace) -> None:

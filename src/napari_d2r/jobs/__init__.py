@@ -46,6 +46,7 @@ from napari_d2r.jobs._suite import (
     suite_names,
 )
 from napari_d2r.jobs._wire import decode, encode
+from napari_d2r.jobs._yaml import parse_yaml, read_yaml
 
 __all__ = [
     "PHANTOM",
@@ -93,6 +94,8 @@ __all__ = [
     "encode",
     "load_preset",
     "load_suite",
+    "parse_yaml",
     "preset_names",
+    "read_yaml",
     "suite_names",
 ]

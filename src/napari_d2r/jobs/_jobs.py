@@ -18,6 +18,7 @@ from napari_d2r.jobs._settings import (
     StudentSettings,
     TargetSettings,
 )
+from napari_d2r.jobs._yaml import parse_yaml
 from napari_d2r.volumes import DegradationKind
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -43,7 +44,7 @@ class Job(FrozenModel):
         InputError
             For text that is not YAML, unknown fields and values out of range.
         """
-        return cls.checked(_parse(text, origin) or {}, origin)
+        return cls.checked(parse_yaml(text, origin) or {}, origin)
 
     @classmethod
     def checked(cls, fields: Any, origin: str = "The job") -> Self:
@@ -74,7 +75,7 @@ class Job(FrozenModel):
                 raise InputError(
                     f"--set takes name=value with an existing name; got {assignment!r}."
                 )
-            target[leaf] = _parse(value, f"--set {assignment}")
+            target[leaf] = parse_yaml(value, f"--set {assignment}")
         return self.checked(fields, "--set")
 
 
@@ -183,11 +184,3 @@ class SuperResolveJob(Job):
     cluster: ClusterSettings | None = Field(
         None, title="Cluster", description="None: shards are computed in this process."
     )
-
-
-def _parse(text: str, origin: str) -> Any:
-    """Plain values from YAML; what does not parse is said in one line."""
-    try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # also dates and deep nesting
-        raise InputError(f"{origin} is not valid YAML: {' '.join(str(error).split())}.") from error

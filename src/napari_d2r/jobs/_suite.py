@@ -15,6 +15,7 @@ from napari_d2r.errors import InputError
 from napari_d2r.jobs._jobs import Job, SuperResolveJob, TrainJob
 from napari_d2r.jobs._presets import load_preset
 from napari_d2r.jobs._settings import DegradationSettings, FrozenModel, SamplerSettings
+from napari_d2r.jobs._yaml import read_yaml
 
 Metric = Literal[
     "psnr",
@@ -244,11 +245,7 @@ def load_suite(suite: str | Path) -> Suite:
     """
     path = Path(suite)
     if path.is_file():
-        try:
-            text = path.read_text("utf-8")
-        except UnicodeDecodeError as error:
-            raise InputError(f"{path} is not a text file; a suite is written in YAML.") from error
-        return Suite.from_yaml(text, str(path))
+        return Suite.from_yaml(read_yaml(path), str(path))
     if str(suite) not in suite_names():
         raise InputError(
             f"There is no suite {str(suite)!r}; give a YAML file, or one of "

@@ -13,38 +13,30 @@ import os
 import queue
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import dask
-import numpy as np
 import torch
-import yaml
-from distributed import Client, Future, KilledWorker, LocalCluster, get_client, get_worker
+from distributed import Client, Future, KilledWorker, LocalCluster
 from distributed.client import FutureCancelledError
-from distributed.comm import CommClosedError, get_address_host
-from numpy.typing import NDArray
+from distributed.comm import CommClosedError
 
-from napari_d2r.checkpoints import Model, load_model
 from napari_d2r.errors import D2RError, InputError
-from napari_d2r.inference import AxialPredictor, Box, Interrupted, begin_shard, fill_in_parts
-from napari_d2r.io import OmeZarrOutput, Shard, SharedOutput
-from napari_d2r.jobs import CancelToken, ClusterSettings, SuperResolveJob, Workers
-from napari_d2r.stages._device import kind_of, resolve_device
-from napari_d2r.stages._engine import TORCH, is_plain, resolve_engine
+from napari_d2r.inference import Interrupted
+from napari_d2r.io import Shard
+from napari_d2r.jobs import CancelToken, ClusterSettings, Workers, parse_yaml, read_yaml
 from napari_d2r.stages._fill import Put
-from napari_d2r.stages._guard import with_fallback
-from napari_d2r.stages._super_resolve_plan import SuperResolvePlan, predictor_of_job
-from napari_d2r.volumes import AxialGrid, IntensityRange, Volume
+from napari_d2r.stages._shard_task import ShardTask, compute_shard
 
-__all__ = ["ShardTask", "computed_by", "connected"]
+__all__ = ["computed_by", "connected"]
 
 _AHEAD = 2  # tasks per thread of a worker: one in the making, one waiting there
 _LOOK_S = 0.2  # between two looks at the cancel token
+_TRIES = 3  # of a shard whose worker met a fault of a file system, which may pass
 _COUNT_S = 1  # between two looks at who is there, while no shard is finished
 # A worker of ours that is silent for so long is given up, and its shards are computed elsewhere.
 _SILENT_S = 60
@@ -56,61 +48,6 @@ _NO_OPTION = (ValueError, TypeError, RuntimeError, ArithmeticError, AttributeErr
 
 # The length of the file of a shard and whether memory was short, or what its worker raised.
 _Outcome = tuple[int, bool] | BaseException
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ShardTask:
-    """What a worker must know to compute any shard of a plan; small, and free of voxels."""
-
-    job: SuperResolveJob
-    volume: Volume
-    model: Path | None
-    weights: str
-    engine: str
-    device: str
-    intensity: IntensityRange
-    grid: AxialGrid
-    gap: float
-    damaged: tuple[int, ...]
-    output: SharedOutput
-    key: str
-
-    @classmethod
-    def of(
-        cls, plan: SuperResolvePlan, damaged: tuple[int, ...], output: OmeZarrOutput
-    ) -> ShardTask:
-        """The task of a plan that fills ``output``.
-
-        Raises
-        ------
-        InputError
-            For voxels that are in the memory of this process only.
-        """
-        if isinstance(plan.volume.data, np.ndarray):
-            raise InputError(
-                f"{plan.volume.name} is in memory, where other processes cannot read it; save it "
-                "as OME-Zarr or TIFF first."
-            )
-        model, refiner = plan.model, plan.refiner
-        found: dict[str, object] = {}
-        if refiner is not None:
-            found["refine_with"] = refiner.path.resolve()
-        if is_plain(plan.engine):
-            found["engine"] = TORCH
-        return cls(
-            plan.job.model_copy(update=found),
-            plan.volume,
-            None if model is None else model.path.resolve(),
-            "" if model is None else model.card.weights_sha256,
-            plan.engine,
-            kind_of(plan.job, plan.device),
-            plan.intensity,
-            plan.grid,
-            plan.gap,
-            damaged,
-            output.shared,
-            f"{output.identity} {kind_of(plan.job, plan.device)}",
-        )
 
 
 @contextmanager
@@ -204,8 +141,8 @@ def site_options(site: Path) -> dict[str, Any]:
         Where it cannot be read, is not YAML, or names no options.
     """
     try:
-        options = yaml.safe_load(site.read_text("utf-8")) or {}
-    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
+        options = parse_yaml(read_yaml(site), site.name) or {}
+    except (OSError, InputError) as error:
         raise _bad_site(str(site), error) from error
     if not isinstance(options, dict) or not all(isinstance(name, str) for name in options):
         raise _bad_site(str(site), "it must be a list of names with values, such as queue: gpu")
@@ -213,7 +150,9 @@ def site_options(site: Path) -> dict[str, Any]:
 
 
 def _bad_site(where: str, reason: object) -> InputError:
-    return InputError(f"SLURM cannot be used as {where} says: {' '.join(str(reason).split())}.")
+    return InputError(
+        f"SLURM cannot be used as {where} says: {' '.join(str(reason).split()).rstrip('.')}."
+    )
 
 
 def computed_by(
@@ -234,9 +173,11 @@ def computed_by(
         When ``stop`` is set; what is in the making then is left.
     D2RError
         When a shard ends its worker again and again, or the scheduler is lost. What a worker
-        raises is raised here: only shards of workers that were lost are computed again.
+        raises is raised here; shards of workers that were lost are computed again, and twice more
+        those where a file system failed.
     """
     flying: dict[Future, Shard] = {}
+    tries: Counter[Shard] = Counter()
     landed: queue.SimpleQueue[tuple[Future, _Outcome]] = queue.SimpleQueue()
     threads: Mapping[str, int] = {}
     told, counted_at, lost_at = -1, -math.inf, math.inf
@@ -256,14 +197,17 @@ def computed_by(
         except (Exception, FutureCancelledError) as error:  # noqa: BLE001  # raised by `_result`
             landed.put((future, error))
 
+    def send(shard: Shard) -> None:
+        future = client.submit(compute_shard, task, shard, sources(shard), pure=False)
+        flying[future] = shard
+        client.loop.add_callback(land, future)
+
     def launch() -> None:
         while _num_pending(flying) < _AHEAD * max(1, sum(threads.values())):
             shard = next(shards, None)
             if shard is None:
                 return
-            future = client.submit(compute_shard, task, shard, sources(shard), pure=False)
-            flying[future] = shard
-            client.loop.add_callback(land, future)
+            send(shard)
 
     try:
         count()
@@ -286,7 +230,13 @@ def computed_by(
                         count()
                     launch()
                 continue
-            yield (flying.pop(future), *_result(outcome))
+            shard = flying.pop(future)
+            tries[shard] += 1
+            if _may_pass(outcome) and tries[shard] < _TRIES:
+                send(shard)
+                continue
+            yield (shard, *_result(outcome))
+            del tries[shard]
             count()
             launch()
     finally:
@@ -296,6 +246,11 @@ def computed_by(
 
 def _num_pending(flying: Iterable[Future]) -> int:
     return sum(future.status == "pending" for future in flying)
+
+
+def _may_pass(outcome: _Outcome) -> bool:
+    """A file system of a network comes back; a full disk does not, and is a `DiskFullError`."""
+    return isinstance(outcome, OSError) and not isinstance(outcome, CommClosedError)
 
 
 def _result(outcome: _Outcome) -> tuple[int, bool]:
@@ -315,78 +270,3 @@ def _scheduler_lost() -> D2RError:
     return D2RError(
         "The scheduler was lost; finished shards are kept: begin it again, and go on with --resume."
     )
-
-
-# In a worker -----------------------------------------------------------------------------------
-
-_ready: dict[str, tuple[AxialPredictor, torch.device]] = {}
-_getting_ready = Lock()
-
-
-def compute_shard(task: ShardTask, shard: Shard, sources: Mapping[Shard, int]) -> tuple[int, bool]:
-    """Compute a shard and put it into the store: the length of its file, and whether memory ended.
-
-    One of a coarser level is made of ``sources``. The model is loaded once and kept for the shards
-    that follow.
-    """
-    if shard.level > 0:
-        return task.output.put(shard, task.output.coarsened(shard, sources)), False
-    with _getting_ready:
-        if task.key not in _ready:
-            _ready.clear()
-            _ready[task.key] = _engine_of(task)
-    predictor, device = _ready[task.key]
-
-    def part(box: Box) -> Callable[[], NDArray[Any]]:
-        return begin_shard(task.volume, task.grid, box, predictor, task.intensity, task.gap, device)
-
-    arrived, edge = fill_in_parts(part, Box(shard.start, shard.stop))
-    return task.output.put(shard, arrived()), edge is not None
-
-
-def _engine_of(task: ShardTask) -> tuple[AxialPredictor, torch.device]:
-    """What the process that was asked uses too; equal names of engines compute equal bytes.
-
-    Raises
-    ------
-    InputError
-        Where this machine has another model under that name, or cannot run the same engine.
-    """
-    device = _own_device(resolve_device(task.device))
-    model: Model | None = None if task.model is None else load_model(task.model, device)
-    if model is not None and model.card.weights_sha256 != task.weights:
-        raise InputError(f"{task.model} was changed during the run; repeat it with --overwrite.")
-    predictor = predictor_of_job(task.job, model)
-    if model is not None:
-        predictor, engine, _ = resolve_engine(
-            task.job.engine,
-            model,
-            predictor,
-            task.volume,
-            task.intensity,
-            task.gap,
-            compiles=task.job.compile,
-        )
-        if engine != task.engine:
-            raise InputError(
-                f"A worker would compute by {engine}, and not by {task.engine} as planned; pass "
-                "--engine torch, which all have."
-            )
-    return with_fallback(predictor, task.damaged), device
-
-
-def _own_device(device: torch.device) -> torch.device:
-    """One GPU per worker of a machine, of those that CUDA_VISIBLE_DEVICES leaves it."""
-    if device.type != "cuda":
-        return device
-    return torch.device("cuda", _number_here() % torch.cuda.device_count())
-
-
-def _number_here() -> int:
-    """Of this worker: its name if that is a number, or its place among those of its machine."""
-    worker = get_worker()
-    if isinstance(worker.name, int):
-        return worker.name
-    machine = get_address_host(worker.address)
-    addresses = sorted(a for a in get_client().nthreads() if get_address_host(a) == machine)
-    return addresses.index(worker.address)
