@@ -85,7 +85,9 @@ def test_ctrl_c_stops_all_at_one_step_and_one_goes_on(
     assert process.returncode != 0
     assert len(re.findall("the training so far is kept", rest)) == 1, rest
     assert "TrainingError" not in rest
-    assert names_of(model) == ["work/identity", "work/job.yaml", "work/prior.safetensors"]
+    assert names_of(model) == [
+        f"work/{name}" for name in ("computed_on", "identity", "job.yaml", "prior.safetensors")
+    ]
     resumed = [*map(str, arguments), *endless, *moment, "--resume"]
     assert main(["train", *resumed]) == 0
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import zarr
 
 from napari_d2r.errors import DiskFullError, InputError
@@ -23,6 +24,7 @@ from napari_d2r.jobs import (
     Finished,
     Outcome,
     SuperResolveJob,
+    Warned,
 )
 from napari_d2r.stages import _fill
 from napari_d2r.stages import super_resolve as stage
@@ -80,6 +82,29 @@ def stop_after(blocks: int, events: Iterator[Event], cancel: CancelToken) -> Fin
     assert isinstance(event, Finished)
     assert written == blocks  # it stops at the next boundary
     return event
+
+
+def test_other_threads_than_at_the_beginning_are_said(
+    wide: Volume, sharded: SuperResolveJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, begun_with = tmp_path / "out.ome.zarr", torch.get_num_threads()
+
+    def said(blocks: int) -> list[str]:
+        """Of so many more shards."""
+        cancel, told = CancelToken(), []
+        for event in stream(sharded, wide, path, cancel=cancel, resume=True):
+            told += [event.message] if isinstance(event, Warned) else []
+            blocks -= isinstance(event, BlockWritten)
+            if blocks == 0:
+                cancel.cancel()
+        return [message for message in told if "was begun on" in message]
+
+    assert said(2) == said(1) == []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: begun_with + 7)
+    for _ in range(2):  # it is not forgotten
+        (message,) = said(1)
+        assert f"begun on cpu by {begun_with} thread" in message
+        assert f"goes on on cpu by {begun_with + 7} threads: its last bits may differ" in message
 
 
 @pytest.mark.parametrize("blocks", [1, 6])

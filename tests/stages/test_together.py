@@ -126,10 +126,11 @@ def test_the_first_begins_and_ends_alone(
     job = tiny_job.model_copy(update={"student": None})
     plan, ranks, order = train.resolve_train(job, stack, tmp_path), Threads(), []
 
-    def slowly(done: str) -> Callable[..., None]:
-        def do(*_: object, **__: object) -> None:
+    def slowly(done: str) -> Callable[..., tuple[str, ...]]:
+        def do(*_: object, **__: object) -> tuple[str, ...]:
             time.sleep(0.3)
             order.append(done)
+            return ()
 
         return do
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from napari_d2r.checkpoints import load_index, load_model
 from napari_d2r.errors import InputError
@@ -18,6 +19,7 @@ from napari_d2r.jobs import (
     Finished,
     Outcome,
     TrainJob,
+    Warned,
 )
 from napari_d2r.stages import _pseudo_hr
 from napari_d2r.stages.train import resolve_train, run_train
@@ -151,6 +153,25 @@ def test_more_time_or_another_device_may_be_given_to_a_resumed_run(
     job = tiny_job.model_copy(update={"max_minutes": 60.0, "device": "auto"})
     events = list(stream(job, small, tmp_path / "model", resume=True))
     assert events[-1].outcome is Outcome.COMPLETED
+
+
+def test_other_threads_than_at_the_beginning_are_said(
+    small: Volume, tiny_job: TrainJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, begun_with = tmp_path / "model", torch.get_num_threads()
+
+    def said(cancel: CancelToken) -> list[str]:
+        told = []
+        for event in stream(tiny_job, small, folder, cancel=cancel, resume=True):
+            told += [event.message] if isinstance(event, Warned) else []
+            if isinstance(event, CheckpointSaved):
+                cancel.cancel()
+        return [message for message in told if "was begun on" in message]
+
+    assert said(CancelToken()) == said(CancelToken()) == []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: begun_with + 7)
+    (message,) = said(CancelToken())
+    assert f"goes on on cpu by {begun_with + 7} threads: its last bits may differ" in message
 
 
 def test_a_changed_run_is_not_resumed(small: Volume, tiny_job: TrainJob, tmp_path: Path) -> None:

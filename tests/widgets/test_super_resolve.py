@@ -252,5 +252,6 @@ def test_ten_runs_leave_nothing_behind(
     for _ in range(8):
         once()
     after = measure()
-    assert all(b <= a for a, b in zip(before, after, strict=True)), (before, after)
+    # one thing kept by each run would be eight; what Qt and OpenGL open for once is one or two
+    assert all(b - a < 4 for a, b in zip(before, after, strict=True)), (before, after)
     assert sum(ref() is not None for ref in seen) <= 1  # the last one, whose result can be saved

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from yaozarrs import v04
 
 from napari_d2r.errors import InputError
-from napari_d2r.io._disk import check_room, disk_errors
+from napari_d2r.io._disk import check_room, disk_errors, sync_file, sync_folder, sync_tree
 from napari_d2r.io._hdf5 import ORIGIN_UM, SIZE_UM
 from napari_d2r.io._ome_metadata import image_metadata
 from napari_d2r.io._ome_zarr import create_output
@@ -90,9 +90,11 @@ def export_stream(
     try:
         with disk_errors(path, "nothing is left of it; free some space and try again."):
             yield from EXPORTS[form](volume, aside, origin, provenance or {})
+            (sync_tree if aside.is_dir() else sync_file)(aside)
             if overwrite:
                 _remove(path)
             aside.rename(path)
+            sync_folder(path.parent)
     finally:
         _remove(aside)
 

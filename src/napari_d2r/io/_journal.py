@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -17,7 +17,7 @@ __all__ = ["Claim", "Journal", "JournalHeader"]
 
 @dataclass(frozen=True, slots=True)
 class JournalHeader:
-    """What a resumed run must share with the one it continues.
+    """What a resumed run must share with the one it continues, and what it should.
 
     Parameters
     ----------
@@ -35,6 +35,8 @@ class JournalHeader:
         Where the first voxel stands, in nm, (z, y, x).
     num_channels
         Of a volume that has channels.
+    computed_on
+        Device and threads, in words; the last bits may hang on them. Empty where nobody said.
     """
 
     identity: str
@@ -45,6 +47,7 @@ class JournalHeader:
     voxel_size: tuple[float, ...]
     origin: tuple[float, ...] = (0.0, 0.0, 0.0)
     num_channels: int | None = None
+    computed_on: str = field(default="", compare=False)
 
 
 _HEADER = TypeAdapter(JournalHeader)

@@ -36,6 +36,7 @@ def create_output(
     chunk: int = 64,
     origin: tuple[float, ...] = (0.0, 0.0, 0.0),
     num_channels: int | None = None,
+    computed_on: str = "",
     resume: bool = False,
     overwrite: bool = False,
 ) -> OmeZarrOutput:
@@ -59,6 +60,8 @@ def create_output(
         Where the centre of the first voxel stands, in nm (z, y, x).
     num_channels
         Of a volume with channels: its arrays are (c, z, y, x), and a shard holds all of them.
+    computed_on
+        Device and threads, in words; a resumed run keeps those that it began on.
     resume
         Keep the finished shards of an interrupted run, if there are any.
     overwrite
@@ -83,6 +86,7 @@ def create_output(
         tuple(voxel_size),
         tuple(map(float, origin)),
         num_channels,
+        computed_on,
     )
     if any(edge % min(chunk, edge) for edge in shard) or min(*shape, *shard, chunk) < 1:
         raise ValueError(f"Shards of {shard} are not whole chunks of {chunk}.")

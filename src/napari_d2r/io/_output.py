@@ -114,6 +114,11 @@ class OmeZarrOutput:
         return self._header.identity
 
     @property
+    def computed_on(self) -> str:
+        """Device and threads that the run began on, as `create_output` was given them."""
+        return self._header.computed_on
+
+    @property
     def shared(self) -> SharedOutput:
         """For processes that put shards into it; this one lists them by `note`."""
         return SharedOutput(self.path.resolve(), self._journal.claim)

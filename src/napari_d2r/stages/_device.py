@@ -28,6 +28,24 @@ def resolve_device(wanted: str) -> torch.device:
     return torch.device(wanted)
 
 
+def computed_on(device: torch.device) -> str:
+    """What the last bits of a result may hang on, in words: the device, and threads of a cpu."""
+    if device.type != "cpu":
+        return device.type
+    count = torch.get_num_threads()
+    return f"cpu by {count} thread{'s' * (count > 1)}"
+
+
+def begun_otherwise(before: str, now: str) -> tuple[str, ...]:
+    """A sentence where a run goes on by other means than it began with; empty: nobody said."""
+    if before == now or not before or not now:
+        return ()
+    return (
+        f"This run was begun on {before} and goes on on {now}: its last bits may differ from those "
+        "of a run that was not interrupted.",
+    )
+
+
 def planning_device(job: SuperResolveJob) -> torch.device:
     """As `resolve_device`; the processor, where only workers elsewhere may have the device."""
     try:

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from napari_d2r.checkpoints import load_card
 from napari_d2r.errors import InputError
 from napari_d2r.io import replace_file
+from napari_d2r.stages._device import begun_otherwise, computed_on
 from napari_d2r.stages._train_plan import JOB, WORK, TrainPlan, unwritable
 
 __all__ = ["begin_work", "identity_of"]
 
-_MARK = "identity"
+_MARK, _COMPUTED_ON = "identity", "computed_on"
 
 
 def identity_of(plan: TrainPlan, stored: NDArray[np.generic]) -> str:
@@ -38,8 +39,10 @@ def identity_of(plan: TrainPlan, stored: NDArray[np.generic]) -> str:
     return digest.hexdigest()
 
 
-def begin_work(plan: TrainPlan, identity: str, *, resume: bool, overwrite: bool) -> None:
+def begin_work(plan: TrainPlan, identity: str, *, resume: bool, overwrite: bool) -> tuple[str, ...]:
     """Leave the marks that a resumed run looks for; the first write to the folder.
+
+    Returns what the user should know of a resumed run.
 
     Raises
     ------
@@ -59,7 +62,11 @@ def begin_work(plan: TrainPlan, identity: str, *, resume: bool, overwrite: bool)
         if begun != identity:
             _clear(work)
         (work / JOB).write_text(plan.job.to_yaml(), "utf-8")
+        now, began_on = computed_on(plan.device), work / _COMPUTED_ON
+        if not began_on.exists():
+            replace_file(began_on, now.encode())
         replace_file(mark, identity.encode())
+        return begun_otherwise(began_on.read_text("utf-8", "replace"), now)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise

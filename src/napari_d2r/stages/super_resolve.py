@@ -27,6 +27,7 @@ from napari_d2r.jobs import (
     Started,
     Warned,
 )
+from napari_d2r.stages._device import begun_otherwise, computed_on
 from napari_d2r.stages._fill import Compute, compute_here, fill_shards
 from napari_d2r.stages._guard import guarded, look_through, told, told_damage
 from napari_d2r.stages._half_widths import half_width_plan
@@ -129,6 +130,7 @@ def run_super_resolve(
         chunk=CHUNK,
         origin=(origin[0] + plan.grid.offset * plan.voxel_size.z, *origin[1:]),
         num_channels=plan.volume.num_channels,
+        computed_on=_computed_on(plan),
         resume=resume,
         overwrite=overwrite,
     )
@@ -151,7 +153,7 @@ def _run(
     provenance: Provenance,
 ) -> Iterator[Event]:
     yield Started("super-resolve", output.partial_path)
-    for warning in plan.warnings:
+    for warning in (*plan.warnings, *begun_otherwise(output.computed_on, _computed_on(plan))):
         yield Warned(warning)
     damaged: tuple[int, ...] = ()
     if plan.job.fall_back and plan.model is not None and plan.volume.num_channels is None:
@@ -189,6 +191,11 @@ def _run(
     yield Finished(Outcome.COMPLETED, _resolved(plan, began, num_written))
 
 
+def _computed_on(plan: SuperResolvePlan) -> str:
+    """Empty for workers, of which there may be many kinds."""
+    return computed_on(plan.device) if plan.job.cluster is None else ""
+
+
 def _resolved(plan: SuperResolvePlan, began: float, num_written: int) -> SuperResolved:
     return SuperResolved(
         plan.output,
@@ -209,7 +216,8 @@ def _computing(
         yield compute_here(plan, output)
         return
     try:
-        from napari_d2r.stages._cluster import ShardTask, computed_by, connected
+        from napari_d2r.stages._cluster import computed_by, connected
+        from napari_d2r.stages._shard_task import ShardTask
     except ModuleNotFoundError as error:
         raise InputError(
             "Several processes need dask.distributed; install it with "

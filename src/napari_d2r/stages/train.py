@@ -11,11 +11,9 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator
 from importlib.metadata import version
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -69,6 +67,7 @@ from napari_d2r.stages._train_plan import (
     is_of_blocks,
     resolve_train,
 )
+from napari_d2r.stages._trained import TrainedModels
 from napari_d2r.training import (
     AnyDirectionTask,
     FitResult,
@@ -94,23 +93,6 @@ _GAIN = " gain (dB)"  # how a task names those of its scores that a card tells
 # Lateral pixels that leave-one-out looks at; sampling takes many passes for each.
 _JUDGING_EDGE, _JUDGING_EDGE_SAMPLED = 192, 64
 CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
-
-
-@dataclass(frozen=True, slots=True)
-class TrainedModels:
-    """What training leaves behind."""
-
-    folder: Path
-    default: str
-    gains: Mapping[str, GainOverLinear]
-
-    def summary(self) -> dict[str, Any]:
-        """Plain values: ``folder``, ``default``, and for each model its gain in dB and words."""
-        gains = {
-            name: {"gain_db": gain.gain_db, "sentence": gain.sentence()}
-            for name, gain in self.gains.items()
-        }
-        return {"folder": str(self.folder), "default": self.default, "gains": gains}
 
 
 def run_train(
@@ -150,7 +132,8 @@ def _run(
     run = _Training(plan, stack, identity_of(plan, stored), resume, cancel, ranks)
     ranks.require_same(int(run.identity[:12], 16), "input and settings")
     if ranks.is_first:
-        begin_work(plan, run.identity, resume=resume, overwrite=overwrite)
+        for note in begin_work(plan, run.identity, resume=resume, overwrite=overwrite):
+            yield Warned(note)
     ranks.most(0)  # none reads what the first has yet to delete
     yield from told(seen_in(plan.volume, plan.box))  # of a training that is not refused
     try:
