@@ -155,6 +155,12 @@ def one_rank(what: str, folder: Path) -> None:
         last = fitted("nafnet", folder / "parts", ranks, cancel_at=None if ranks.is_first else 2)
         assert (last[2].outcome, last[2].steps) == (Outcome.CANCELLED, 2)
         fitted("lateral", folder / "more", ranks, resume=True)
+    (folder / f"{ranks.index}.threads").write_text(" ".join(native_threads()), "utf-8")
+
+
+def native_threads() -> list[str]:
+    """Names of all threads of this process, those of C++ too; empty where nobody tells."""
+    return [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
 
 
 def keep(network: nn.Module, losses: list[float], path: Path) -> None:
@@ -221,6 +227,15 @@ def test_two_processes_learn_what_one_does(of_two: Path, tmp_path: Path, archite
     first, second = (weights_of(of_two / f"{architecture}-{n}") for n in (0, 1))
     assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
     require_close(first, network.state_dict())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no other system names threads in /proc")
+def test_no_thread_outlives_the_training(of_two: Path) -> None:
+    """One that ends with the interpreter aborts it now and then."""
+    for rank in (0, 1):
+        names = (of_two / f"{rank}.threads").read_text("utf-8")
+        assert "python" in names
+        assert "gloo" not in names
 
 
 def test_all_stop_at_the_step_at_which_one_is_asked_to(of_two: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -174,6 +175,9 @@ def joined(device: torch.device) -> Iterator[Ranks]:
     if ranks.count == 1:
         yield ranks
         return
+    # Its functions keep the group that there is when it is imported, as optimizers do: then
+    # the threads of that group outlive it, and now and then abort the process at its end.
+    import_module("torch.distributed.nn")
     if device.type == "cuda":
         torch.cuda.set_device(device)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
