@@ -36,7 +36,7 @@ class GeometricMean(Averaging):
     """What makes of the arithmetic mean of two slices the geometric one."""
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        below, above = (x.double() + 1).div(2).split(1, dim=1)
+        below, above = (x.double() + 1).div(2).chunk(2, dim=1)
         return ((below * above).sqrt() - (below + above) / 2).to(x)
 
 
@@ -76,6 +76,16 @@ def test_every_slice_comes_of_its_own_two_neighbours(gap):
     slab, (request, z) = along_z(2.0 ** (torch.arange(6.0) - 6)), ask(gap)
     found = MidpointPredictor(GeometricMean()).predict(slab, request)
     torch.testing.assert_close(found, along_z(2.0 ** (z - 6)), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("gap", [2, 4, 6])
+def test_every_channel_comes_of_its_own_two_neighbours(gap):
+    curve = along_z(2.0 ** (torch.arange(6.0) - 6))
+    slab, (request, _) = torch.stack([curve, curve.flip(0), curve / 2]), ask(gap)
+    found = MidpointPredictor(GeometricMean()).predict(slab, request)
+    alone = [MidpointPredictor(GeometricMean()).predict(channel, request) for channel in slab]
+    assert found.shape == (3, *alone[0].shape)
+    torch.testing.assert_close(found, torch.stack(alone))
 
 
 @pytest.mark.parametrize(("gap", "pairs"), [(2, 1), (4, 3), (8, 7), (6, 7)])

@@ -34,7 +34,7 @@ def coloured(small: Volume) -> Volume:
     return Volume(np.stack([grey, 4000 - 9 * grey, 200 + grey // 2]), small.voxel_size, "coloured")
 
 
-@pytest.fixture(scope="module", params=["msdsr", "ms-unet"])
+@pytest.fixture(scope="module", params=["msdsr", "ms-unet", "e2e"])
 def model(
     request: pytest.FixtureRequest, coloured: Volume, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
@@ -49,7 +49,8 @@ def test_all_channels_are_restored_each_in_its_own_range(
     model: Path, coloured: Volume, tmp_path: Path, known_rate: None
 ) -> None:
     card, _ = load_card(model / "prior")
-    assert (card.options["in_channels"], card.options["out_channels"]) == (3, 3)
+    slices_seen = 2 if card.architecture == "e2e-unet" else 1
+    assert (card.options["in_channels"], card.options["out_channels"]) == (3 * slices_seen, 3)
     output = tmp_path / "out.ome.zarr"
     job = SuperResolveJob(model=model, device="cpu")
     *_, last = run_super_resolve(resolve_super_resolve(job, coloured, output))
@@ -101,16 +102,22 @@ def test_an_empty_channel_stays_as_it_is(coloured: Volume) -> None:
         IntensityRange.of(Volume(np.full_like(data, 7), coloured.voxel_size))
 
 
-@pytest.mark.parametrize("preset", ["quick", "e2e", "vemdiffuse-a"])
-def test_other_methods_take_one_channel(preset: str, coloured: Volume, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="has 3 channels; choose one with --channel N"):
+@pytest.mark.parametrize("preset", ["quick", "irsde", "vemdiffuse-a"])
+def test_other_methods_take_one_channel_and_name_those_that_take_all(
+    preset: str, coloured: Volume, tmp_path: Path
+) -> None:
+    words = "3 channels; choose one with --channel N, or take a preset .*: e2e, ms-unet or msdsr"
+    with pytest.raises(InputError, match=words):
         resolve_train(load_preset(preset), coloured, tmp_path / "model")
 
 
-def test_a_network_made_for_channels_refuses_a_grey_stack(small: Volume, tmp_path: Path) -> None:
-    options = "prior.network.options={width: 4, in_channels: 3, out_channels: 3}"
+@pytest.mark.parametrize("preset", ["msdsr", "e2e"])
+def test_a_network_made_for_channels_refuses_a_grey_stack(
+    preset: str, small: Volume, tmp_path: Path
+) -> None:
+    options = "prior.network.options={width: 4, in_channels: 6, out_channels: 3}"
     with pytest.raises(InputError, match="made for 3 channels and small has 1"):
-        resolve_train(load_preset("msdsr").override([options]), small, tmp_path / "model")
+        resolve_train(load_preset(preset).override([options]), small, tmp_path / "model")
 
 
 def test_every_channel_has_its_own_range(coloured: Volume) -> None:

@@ -14,6 +14,7 @@ from napari_d2r.jobs import LossSettings, OptimizerSettings, PriorSettings
 from napari_d2r.models import architecture_named, build_network
 from napari_d2r.training import PRIOR_TASKS
 from napari_d2r.training._masked_task import MaskedDenoiserTask, MaskedTask, draw_known_rows
+from napari_d2r.training._midpoint_task import MidpointTask
 from napari_d2r.training._tasks import held_out_slices
 
 L1 = PriorSettings(
@@ -114,6 +115,31 @@ def test_channels_are_learned_together():
         with torch.no_grad():
             assert math.isfinite(task.validate(network)["score"])
             assert task.preview(network)["prediction"].ndim == 2
+
+
+def test_three_slices_keep_their_colours_in_either_order():
+    """Red is a ramp along z, the others are constant: only red has a step between slices."""
+    z = torch.arange(20.0)[:, None, None].expand(20, 48, 44) / 20
+    volume = torch.stack([z, torch.full_like(z, 0.25), torch.full_like(z, 0.75)])
+    task = MidpointTask(volume, 4, L1)
+    rises = set()
+    for n in range(8):
+        below, middle, above = task._draw(np.random.default_rng(n))
+        assert below.shape == middle.shape == above.shape == (8, 3, 24, 24)
+        assert torch.all(middle[:, 1] == 0.25) and torch.all(middle[:, 2] == 0.75)
+        torch.testing.assert_close((below + above) / 2, middle)
+        rises.add(bool((above - below)[0, 0, 0, 0] > 0))
+    assert rises == {True, False}
+
+
+def test_two_slices_in_colour_go_in_and_one_comes_out():
+    volume = torch.stack([patterned(), 1 - patterned(), patterned() / 2])
+    task = MidpointTask(volume, 4, L1)
+    network = build_network("e2e-unet", TINY | {"in_channels": 6, "out_channels": 3})
+    with torch.no_grad():
+        assert math.isfinite(task.loss(network, np.random.default_rng(0)).item())
+        assert math.isfinite(task.validate(network)["score"])
+        assert {image.shape for image in task.preview(network).values()} == {(13, 44)}
 
 
 @pytest.mark.parametrize("name", ["ms-unet", "msdsr-unet", "e2e-unet", "emdiffuse-unet"])

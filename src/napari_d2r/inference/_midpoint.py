@@ -31,7 +31,8 @@ class MidpointPredictor:
     """E2E UNet: the mean of two slices and what the network adds, in both orders.
 
     A gap of 2^n lateral voxels is halved n times, others once more than they need; depths
-    between are interpolated linearly.
+    between are interpolated linearly. Slabs may have channels, (C, J, H, W) -> (C, G, D, H, W),
+    where the network was made for them.
     """
 
     def __init__(self, network: nn.Module, halo: HaloCard | None = None) -> None:
@@ -46,16 +47,18 @@ class MidpointPredictor:
         """All gaps at once, halving by halving."""
         first, count = request.first, len(request.depths)
         halvings = halvings_for(request)
-        slices = slab[first : first + count + 1]
+        volume = slab if slab.ndim == 4 else slab[None]
+        slices = volume.transpose(0, 1)[first : first + count + 1]  # (J, C, H, W)
+        shape = slices.shape[1:]
         for level in range(halvings):
             places = torch.arange(len(slices) - 1).add(0.5) / 2**level + request.origin[0] + first
             between = self._between(slices, places, request.origin[1:], cancel)
             slices = interleave_rows(slices.flatten(1)[None], between.flatten(1)[None, :, None])[0]
-            slices = slices.unflatten(1, slab.shape[1:])
+            slices = slices.unflatten(1, shape)
         these = GapRequest(0, request.depths, request.log2_gap)
         filled = at_depths(slices.flatten(1)[None], these, 2**halvings)[0]
-        shaped: Tensor = filled.unflatten(2, slab.shape[1:])
-        return shaped
+        of_all: Tensor = filled.unflatten(2, shape).movedim(2, 0)
+        return of_all if slab.ndim == 4 else of_all[0]
 
     def _between(
         self,
@@ -64,14 +67,14 @@ class MidpointPredictor:
         corner: tuple[int, int],
         cancel: CancelToken | None,
     ) -> Tensor:
-        """(J, H, W) -> (J - 1, H, W); ``places`` (J - 1,) along z in measured slices."""
+        """(J, C, H, W) -> (J - 1, C, H, W); ``places`` (J - 1,) along z in measured slices."""
 
         def fill(pairs: Tensor) -> Tensor:
             stop_if_asked(cancel)
-            below, above = slices[pairs, None], slices[pairs + 1, None]
-            return self._middle(below, above, places[pairs], corner, cancel)[:, 0]
+            below, above = slices[pairs], slices[pairs + 1]
+            return self._middle(below, above, places[pairs], corner, cancel)
 
-        at_once = max(1, pixels_at_once(slices.device) // slices[0].numel())
+        at_once = max(1, pixels_at_once(slices.device) // slices[0, 0].numel())
         return torch.cat(share_out(fill, torch.arange(len(places)).split(at_once), slices.device))
 
     def _middle(
@@ -82,7 +85,7 @@ class MidpointPredictor:
         corner: tuple[int, int],
         cancel: CancelToken | None,
     ) -> Tensor:
-        """(B, 1, H, W) halfway between others."""
+        """(B, C, H, W) halfway between others."""
         orders = torch.cat([below, above]), torch.cat([above, below])
         upright, mirrored = midpoint(self.network, *orders).chunk(2)
         return (upright + mirrored) / 2

@@ -48,8 +48,8 @@ LATERAL: frozenset[Contract] = frozenset(
 # Networks that are told how wide each gap is, so that slices may stand at uneven distances.
 UNEVEN: frozenset[str] = frozenset({"lateral", "aenet", "aenet-fast", "dgean"})
 
-# Networks that may be made for several channels, and restore them together.
-OF_CHANNELS: frozenset[Contract] = frozenset({"masked", "masked-denoiser"})
+# Networks that may be made for several channels, and restore them together: how many slices go in.
+OF_CHANNELS: Mapping[Contract, int] = {"masked": 1, "masked-denoiser": 1, "midpoint": 2}
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from napari_d2r.models.time_unet import TimeUNetConfig
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MidpointConfig(TimeUNetConfig):
-    """The slice below and the slice above."""
+    """The slice below and the slice above; of C channels 2 C go in, and C come out."""
 
     in_channels: int = 2
 
@@ -25,7 +25,7 @@ class MidpointDenoiserConfig(TimeUNetConfig):
 
 
 def midpoint(network: nn.Module, below: Tensor, above: Tensor) -> Tensor:
-    """The mean of two slices (B, 1, H, W), unit intensity, and what the network adds to it."""
+    """The mean of two slices (B, C, H, W), unit intensity, and what the network adds to it."""
     mean = (below + above) / 2
     both = 2 * torch.cat([below, above], dim=1) - 1
     added: Tensor = network(both, torch.zeros(len(mean)).to(mean))

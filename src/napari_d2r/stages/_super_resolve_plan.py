@@ -32,6 +32,7 @@ from napari_d2r.inspection import Finding
 from napari_d2r.io import check_room, interrupted_shard, ome_zarr_num_bytes, ome_zarr_num_files
 from napari_d2r.jobs import SamplerSettings, SuperResolveJob
 from napari_d2r.models import OF_CHANNELS, architecture_named
+from napari_d2r.stages._channels import refuse_channels
 from napari_d2r.stages._device import kind_of, planning_device, without_gpu
 from napari_d2r.stages._engine import TORCH, planned_engine, resolve_engine
 from napari_d2r.stages._identity import is_made
@@ -250,9 +251,9 @@ def _check_channels(
     """Refuse channels, unless the model restores as many together."""
     made_for = 1
     if model is not None and architecture_named(model.card.architecture).contract in OF_CHANNELS:
-        made_for = int(model.card.options["in_channels"])
+        made_for = int(model.card.options["out_channels"])
     if made_for == 1:
-        volume.require_single_channel()
+        refuse_channels(volume, "a model of a preset")
         return
     if made_for != volume.num_channels:
         raise InputError(

@@ -20,6 +20,7 @@ from napari_d2r.models import (
     architecture_named,
     build_network,
 )
+from napari_d2r.stages._channels import refuse_channels, restores_channels
 from napari_d2r.stages._device import resolve_device
 from napari_d2r.stages._reference import open_reference
 from napari_d2r.training import (
@@ -200,14 +201,15 @@ def unwritable(folder: Path) -> str:
 def _of_channels(job: TrainJob, volume: Volume) -> TrainJob:
     """A job whose network restores the channels of the volume together; few can."""
     prior, count = job.prior, volume.num_channels or 1
-    if prior is None or job.student or contract_of(prior.network) not in OF_CHANNELS:
-        volume.require_single_channel()
+    if prior is None or not restores_channels(job):
+        refuse_channels(volume, "take a preset")
         return job
-    wanted = {"in_channels": count, "out_channels": count}
+    num_slices = OF_CHANNELS[contract_of(prior.network)]
+    wanted = {"in_channels": num_slices * count, "out_channels": count}
     options = wanted | prior.network.options
     if not wanted.items() <= options.items():
         raise InputError(
-            f"The network is made for {options['in_channels']} channels and {volume.name} has "
+            f"The network is made for {options['out_channels']} channels and {volume.name} has "
             f"{count}; leave the network's options in_channels and out_channels out."
         )
     network = prior.network.model_copy(update={"options": options})

@@ -37,7 +37,8 @@ class MidpointTask:
     Parameters
     ----------
     stack
-        (Z, Y, X) measured slices, unit intensity, on the training device.
+        (Z, Y, X), or (C, Z, Y, X) with channels; measured slices, unit intensity, on the
+        training device.
     gap
         Lateral voxels from measured slice to measured slice.
     settings
@@ -48,11 +49,13 @@ class MidpointTask:
     judged_by = "held-out gain (dB)"
 
     def __init__(self, stack: Tensor, gap: float, settings: PriorSettings) -> None:
+        volume = stack if stack.ndim == 4 else stack[None]
         self.settings = settings
-        self.train, held = kept_back(stack, max(2, round(gap)))
-        self.steps = [step for step in _STEPS if 2 * step < len(stack)]
-        triples = torch.stack([held[:-2], held[1:-1], held[2:]], dim=1)
-        self.examples = triples[:_MOST_EXAMPLES, :, :_VALIDATION_EDGE, :_VALIDATION_EDGE]
+        self.train, held = kept_back(volume, max(2, round(gap)))
+        self.steps = [step for step in _STEPS if 2 * step < volume.shape[1]]
+        slices = held.transpose(0, 1)
+        triples = torch.stack([slices[:-2], slices[1:-1], slices[2:]], dim=1)
+        self.examples = triples[:_MOST_EXAMPLES, ..., :_VALIDATION_EDGE, :_VALIDATION_EDGE]
 
     def loss(self, network: nn.Module, rng: Generator) -> Tensor:
         below, middle, above = self._draw(rng)
@@ -61,7 +64,7 @@ class MidpointTask:
 
     def validate(self, network: nn.Module) -> Mapping[str, float]:
         """Gain over the mean of the neighbours, in dB, where nothing was learned from."""
-        below, middle, above = self.examples.split(1, dim=1)
+        below, middle, above = self.examples.unbind(1)
         linear = float(((below + above) / 2 - middle).square().mean())
         squares = []
         for time in self.times:
@@ -71,7 +74,7 @@ class MidpointTask:
         return {"score": gain, self.judged_by: gain}
 
     def preview(self, network: nn.Module) -> Mapping[str, NDArray[np.float32]]:
-        below, middle, above = self.examples[:1].split(1, dim=1)
+        below, middle, above = self.examples[:1].unbind(1)
         with torch.no_grad():
             time = self.times[len(self.times) // 2]
             found = self._estimate(network, below, middle, above, time)
@@ -82,16 +85,14 @@ class MidpointTask:
         }
 
     def _draw(self, rng: Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Crops (B, 1, H, W) of three slices, as far from the first to the second as on."""
+        """Crops (B, C, H, W) of three slices, as far from the first to the second as on."""
         step = int(rng.choice(self.steps))
-        last = len(self.train) - 2 * step
-        runs = torch.stack([self.train[n * step : n * step + last] for n in range(3)])
+        last = self.train.shape[1] - 2 * step
+        runs = torch.cat([self.train[:, n * step : n * step + last] for n in range(3)])
         edge = self.settings.columns
         crops = draw_crops(runs, rng, batch=self.settings.optimizer.batch, rows=edge, columns=edge)
-        if rng.random() < 0.5:
-            crops = crops.flip(1)
-        below, middle, above = crops.split(1, dim=1)
-        return below, middle, above
+        below, middle, above = crops.chunk(3, dim=1)
+        return (above, middle, below) if rng.random() < 0.5 else (below, middle, above)
 
     def _estimate(
         self, network: nn.Module, below: Tensor, middle: Tensor, above: Tensor, time: int

@@ -204,11 +204,11 @@ def kept_back(pseudo_hr: Tensor, gap: int, kernel_size: int = 1) -> tuple[Tensor
 
     Both are the whole where it is too small to be divided; each holds three gaps.
     """
-    height = pseudo_hr.shape[1]
+    height = pseudo_hr.shape[-2]
     back = max(3 * gap + kernel_size, height // 10)
     if height < 3 * back:
         return pseudo_hr, pseudo_hr
-    return pseudo_hr[:, :-back], pseudo_hr[:, -back:]
+    return pseudo_hr[..., :-back, :], pseudo_hr[..., -back:, :]
 
 
 def input_noise(
