@@ -12,7 +12,7 @@ from napari_d2r.inference._predictors import AxialPredictor, GapRequest, log2_of
 from napari_d2r.jobs import CancelToken
 from napari_d2r.metrics import GainOverLinear, gain_over_linear
 
-_PROBE_EDGE = 96
+_AXIAL_EDGE, _LATERAL_EDGE = 64, 192  # of the columns and of the slices that are probed
 
 
 def leave_one_out(
@@ -73,9 +73,9 @@ def measure_halo(
         Largest change allowed at the 99.9th percentile of voxels, unit intensity.
     """
     exact = predictor.halo
-    slices = _smallest(_axial_changes(predictor, stack, gap, cancel), tolerance)
-    lateral = _smallest(_lateral_changes(predictor, stack, gap, cancel), tolerance)
-    return slices or exact.slices, lateral or exact.lateral
+    slices = _smallest(_axial_changes(predictor, stack, gap, cancel), tolerance) or exact.slices
+    lateral = _smallest(_lateral_changes(predictor, stack, gap, slices, cancel), tolerance)
+    return slices, lateral or exact.lateral
 
 
 def _smallest(changes: Iterator[tuple[int, float]], tolerance: float) -> int | None:
@@ -86,7 +86,7 @@ def _axial_changes(
     predictor: AxialPredictor, stack: Tensor, gap: float, cancel: CancelToken | None
 ) -> Iterator[tuple[int, float]]:
     """Halo in slices, and what cutting the stack there changes in its middle gap."""
-    part, middle = stack[:, :_PROBE_EDGE, :_PROBE_EDGE], len(stack) // 2
+    part, middle = stack[:, :_AXIAL_EDGE, :_AXIAL_EDGE], len(stack) // 2
     whole = predictor.predict(part, _one_gap(middle - 1, gap), cancel)
     for halo in range(1, min(predictor.halo.slices, middle - 1)):  # cuts at both ends
         slab = part[middle - 1 - halo : middle + 1 + halo]
@@ -95,12 +95,12 @@ def _axial_changes(
 
 
 def _lateral_changes(
-    predictor: AxialPredictor, stack: Tensor, gap: float, cancel: CancelToken | None
+    predictor: AxialPredictor, stack: Tensor, gap: float, slices: int, cancel: CancelToken | None
 ) -> Iterator[tuple[int, float]]:
-    """Halo in pixels, and what cutting the slices there changes further in."""
+    """Halo in pixels, and what cutting the slices there changes further in, of so many slices."""
     exact, middle = predictor.halo, len(stack) // 2
-    low = max(0, middle - exact.slices)
-    slab = stack[low : middle + 2 + exact.slices, : 2 * _PROBE_EDGE, : 2 * _PROBE_EDGE]
+    low = max(0, middle - slices)
+    slab = stack[low : middle + 2 + slices, :_LATERAL_EDGE, :_LATERAL_EDGE]
     start = min(slab.shape[1:]) // 2 // exact.stride * exact.stride
     request = _one_gap(middle - low, gap)
     whole = predictor.predict(slab, request, cancel)[..., start:, start:]
