@@ -219,7 +219,7 @@ def test_a_stack_on_disk_stays_there_and_gives_the_same_bytes(
     assert np.array_equal(result, run(job, stack, tmp_path / "memory.ome.zarr"))
 
 
-@pytest.mark.parametrize("suffix", [".ome.zarr", ".tif"])
+@pytest.mark.parametrize("suffix", [".ome.zarr", ".tif", ".h5"])
 def test_a_tall_stack_is_never_read_whole(
     job: SuperResolveJob, tmp_path: Path, suffix: str
 ) -> None:

@@ -119,7 +119,7 @@ def test_a_run_that_stops_in_the_uncertainty_goes_on_there(wide: Volume, tmp_pat
         np.testing.assert_array_equal(open_volume(found).read(), open_volume(expected).read())
 
 
-@pytest.mark.parametrize("suffix", [".ome.zarr", ".tif"])
+@pytest.mark.parametrize("suffix", [".ome.zarr", ".tif", ".h5"])
 def test_only_its_own_is_kept_when_a_run_goes_on(
     stack: Volume, tmp_path: Path, suffix: str
 ) -> None:

@@ -37,7 +37,7 @@ def add_super_resolve(add: AddParser) -> None:
     """Declare the command."""
     parser = add("super-resolve", help="sample a stack finer along Z")
     parser.add_argument("stack", help=STACK_HELP)
-    parser.add_argument("output", type=Path, help="*.ome.zarr or *.tif")
+    parser.add_argument("output", type=Path, help="*.ome.zarr, *.tif or *.h5")
     parser.add_argument(
         "--model",
         help="folder of a trained model, name of an imported one, bundled (the default), "

@@ -23,6 +23,7 @@ from napari_d2r.io._owner import (
 )
 from napari_d2r.io._provenance import PROVENANCE
 from napari_d2r.io._pyramid import ome_zarr_num_bytes, ome_zarr_num_files
+from napari_d2r.io._save_hdf5 import HDF5_SUFFIXES, save_hdf5_stream
 from napari_d2r.io._save_tiff import save_tiff, save_tiff_stream, save_volume
 from napari_d2r.io._shards import Shard, ShardStore
 from napari_d2r.io._source import Edges, Source, pick_axes
@@ -32,6 +33,7 @@ from napari_d2r.io._z_table import read_z_table
 
 __all__ = [
     "EXPORTS",
+    "HDF5_SUFFIXES",
     "PROVENANCE",
     "DamagedShard",
     "Edges",
@@ -66,6 +68,7 @@ __all__ = [
     "read_slice",
     "read_z_table",
     "replace_file",
+    "save_hdf5_stream",
     "save_tiff",
     "save_tiff_stream",
     "save_volume",

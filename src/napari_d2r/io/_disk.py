@@ -11,7 +11,15 @@ from pathlib import Path
 
 from napari_d2r.errors import DiskFullError, InputError
 
-__all__ = ["check_room", "disk_errors", "replace_file", "sync_file", "sync_folder", "sync_tree"]
+__all__ = [
+    "check_room",
+    "disk_errors",
+    "named_when_whole",
+    "replace_file",
+    "sync_file",
+    "sync_folder",
+    "sync_tree",
+]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _GIB = 2**30
@@ -78,6 +86,38 @@ def disk_errors(path: Path, kept: str) -> Iterator[None]:
         if error.errno not in _FULL:
             raise
         raise DiskFullError(f"The disk is full while writing {path.name}; {kept}") from error
+
+
+@contextmanager
+def named_when_whole(path: Path, *, overwrite: bool) -> Iterator[Path]:
+    """A name beside ``path`` for a file or a folder, which takes the place of ``path`` at the end.
+
+    Nothing is left of it where an error, or whoever stops listening, ends it before.
+
+    Raises
+    ------
+    DiskFullError
+        As `disk_errors`.
+    """
+    aside = path.with_name(f"{path.name}.exporting")
+    _remove(aside)
+    try:
+        with disk_errors(path, "nothing is left of it; free some space and try again."):
+            yield aside
+            (sync_tree if aside.is_dir() else sync_file)(aside)
+            if overwrite:
+                _remove(path)
+            aside.rename(path)
+            sync_folder(path.parent)
+    finally:
+        _remove(aside)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def replace_file(path: Path, content: bytes) -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
 
-import h5py
 import mrcfile
 import numpy as np
 import tifffile
@@ -18,13 +16,13 @@ from numpy.typing import NDArray
 from yaozarrs import v04
 
 from napari_d2r.errors import InputError
-from napari_d2r.io._disk import check_room, disk_errors, sync_file, sync_folder, sync_tree
-from napari_d2r.io._hdf5 import ORIGIN_UM, SIZE_UM
+from napari_d2r.io._disk import check_room, named_when_whole
 from napari_d2r.io._ome_metadata import image_metadata
 from napari_d2r.io._ome_zarr import create_output
 from napari_d2r.io._precomputed import PrecomputedScale, write_info
 from napari_d2r.io._provenance import PROVENANCE, provenance_text
 from napari_d2r.io._pyramid import boxes, fill_levels, ome_zarr_num_bytes, pyramid_levels
+from napari_d2r.io._save_hdf5 import write_hdf5
 from napari_d2r.io._save_tiff import IMAGEJ_DTYPES, imagej_facts, ome_facts
 from napari_d2r.volumes import Volume, VoxelSize
 
@@ -35,7 +33,7 @@ Origin = tuple[float, float, float]
 Steps = Generator[tuple[int, int], None, None]
 _CHUNK, _SHARD = 64, (64, 512, 512)
 _SLAB_BYTES = 2**29
-_ANGSTROM_PER_NM, _NM_PER_UM = 10.0, 1e3
+_ANGSTROM_PER_NM = 10.0
 # MRC2014 has no unsigned byte; 16 bits hold it.
 _MRC = {
     "int8": "i1",
@@ -85,18 +83,8 @@ def export_stream(
     if path.exists() and not overwrite:
         raise InputError(f"{path} exists; choose another name, or replace it with --overwrite.")
     check_room(path, ome_zarr_num_bytes(volume.shape, volume.dtype))
-    aside = path.with_name(f"{path.name}.exporting")
-    _remove(aside)
-    try:
-        with disk_errors(path, "nothing is left of it; free some space and try again."):
-            yield from EXPORTS[form](volume, aside, origin, provenance or {})
-            (sync_tree if aside.is_dir() else sync_file)(aside)
-            if overwrite:
-                _remove(path)
-            aside.rename(path)
-            sync_folder(path.parent)
-    finally:
-        _remove(aside)
+    with named_when_whole(path, overwrite=overwrite) as aside:
+        yield from EXPORTS[form](volume, aside, origin, provenance or {})
 
 
 def _tiff_stack(volume: Volume, folder: Path, origin: Origin, facts: Mapping[str, Any]) -> Steps:
@@ -141,34 +129,15 @@ def _ome_place(start: Origin) -> dict[str, Any]:
 
 
 def _hdf5(volume: Volume, file: Path, origin: Origin, facts: Mapping[str, Any]) -> Steps:
-    """One contiguous dataset ``/data``; sizes in µm, axes as h5py and as ilastik name them.
-
-    The voxels are written past the library, which does not survive a disk that fills up.
-    """
-    dtype = volume.dtype.newbyteorder("<")
-    space = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    space.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    space.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    with h5py.File(file, "w") as container:
-        data = container.create_dataset("data", volume.shape, dtype, dcpl=space)
-        data.attrs[SIZE_UM] = np.array(tuple(volume.voxel_size)) / _NM_PER_UM
-        data.attrs[ORIGIN_UM] = np.array(origin) / _NM_PER_UM
-        data.attrs["axistags"] = json.dumps({"axes": [_ilastik_axis(name) for name in "zyx"]})
-        for dimension, name in zip(data.dims, "zyx", strict=True):
-            dimension.label = name
-        if facts:
-            data.attrs[PROVENANCE] = provenance_text(facts)
-        where = data.id.get_offset()
-    with file.open("r+b") as stream:
-        stream.seek(where)
-        for number, values in enumerate(_slices(volume)):
-            stream.write(values.astype(dtype).tobytes())
-            yield number + 1, volume.shape[0]
-
-
-def _ilastik_axis(name: str) -> dict[str, Any]:
-    """One axis as vigra writes it; 2 is an axis of space."""
-    return {"key": name, "typeFlags": 2, "resolution": 0, "description": ""}
+    return write_hdf5(
+        file,
+        _slices(volume),
+        shape=volume.shape,
+        dtype=volume.dtype,
+        voxel_size=volume.voxel_size,
+        origin=origin,
+        provenance=facts,
+    )
 
 
 def _mrc(volume: Volume, file: Path, origin: Origin, facts: Mapping[str, Any]) -> Steps:
@@ -301,10 +270,3 @@ def _whole_voxels(origin: Origin, size: VoxelSize) -> tuple[int, int, int]:
             f"{z:.2f}, {y:.2f}, {x:.2f} (z, y, x); export to ome-zarr-0.5 instead."
         )
     return round(z), round(y), round(x)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -114,6 +114,11 @@ class OmeZarrOutput:
         return self._header.identity
 
     @property
+    def origin(self) -> tuple[float, ...]:
+        """Where the centre of the first voxel stands, in nm (z, y, x)."""
+        return self._header.origin
+
+    @property
     def computed_on(self) -> str:
         """Device and threads that the run began on, as `create_output` was given them."""
         return self._header.computed_on

@@ -36,6 +36,7 @@ from napari_d2r.stages._channels import refuse_channels
 from napari_d2r.stages._device import kind_of, planning_device, without_gpu
 from napari_d2r.stages._engine import TORCH, planned_engine, resolve_engine
 from napari_d2r.stages._identity import is_made
+from napari_d2r.stages._output_file import check_output, is_one_file, store_of
 from napari_d2r.stages._output_grid import output_grid, require_uneven, resolve_spacing
 from napari_d2r.stages._sampling import load_refiner, sampler_of
 from napari_d2r.stages._uncertainty import beside, uncertainty_card
@@ -48,7 +49,6 @@ from napari_d2r.volumes import (
     resolve_gap,
 )
 
-TIFF_SUFFIXES, ZARR_SUFFIX = (".tif", ".tiff"), ".zarr"
 _TIMES_AS_LONG = 5  # with uncertainty: the result, two opinions, and what is made of them
 _OTHER = "exists, and is of another input, model or settings"
 _BASE_BYTES = 700_000_000  # Python, torch, and the pixels whose activations are held at once
@@ -97,14 +97,14 @@ class SuperResolvePlan:
 
     @property
     def store(self) -> Path:
-        """The store that is filled: the output itself, or for TIFF one beside it."""
-        return _store_of(self.output)
+        """The store that is filled: the output itself, or for one file a store beside it."""
+        return store_of(self.output)
 
     @property
     def num_bytes(self) -> int:
-        """On disk without compression: the pyramid, or the TIFF and the store it is made of."""
+        """On disk without compression: the pyramid, or the file and the store it is made of."""
         num_bytes = ome_zarr_num_bytes(self.output_shape, self.volume.dtype)
-        if is_tiff(self.output):
+        if is_one_file(self.output):
             num_bytes += math.prod(self.output_shape) * self.volume.dtype.itemsize
         num_bytes *= self.volume.num_channels or 1
         return num_bytes * (1 if self.uncertainty is None else 2)
@@ -204,10 +204,10 @@ def resolve_super_resolve(
             "The result is a diffusion sample: sharp, but one of many that fit the slices."
         )
     uncertainty = uncertainty_card(job, model) if job.uncertainty else None
-    _check_output(output, overwrite or resume)
+    check_output(output, overwrite or resume)
     if uncertainty is not None and not resume:
-        _check_output(beside(output), overwrite)
-    begun = interrupted_shard(_store_of(output)) if resume else None
+        check_output(beside(output), overwrite)
+    begun = interrupted_shard(store_of(output)) if resume else None
     fixed = begun or (None if job.shard is None else (job.shard,) * 3)
     shape, most = (grid.num_output, *volume.shape[1:]), _most_computed(job, volume, grid)
     timed = predictor
@@ -238,7 +238,7 @@ def resolve_super_resolve(
     if resume and begun is None and is_made(plan):
         kept = f"{output.name} is complete, of the same input, model and settings; it is kept."
         return replace(plan, is_made=True, warnings=(kept,))
-    _check_output(output, overwrite, "exists" if begun else _OTHER)
+    check_output(output, overwrite, "exists" if begun else _OTHER)
     _check_memory(plan)
     if begun is None:  # an interrupted run has most of its room already
         check_room(output, plan.num_bytes, plan.num_files)
@@ -262,7 +262,7 @@ def _check_channels(
         )
     if job.uncertainty:
         raise InputError("Half-widths of several channels cannot be told; leave uncertainty out.")
-    if is_tiff(output):
+    if is_one_file(output):
         raise InputError(
             f"{output.name} would hold several channels, which are written as OME-Zarr only; give "
             "a name that ends in .ome.zarr."
@@ -370,27 +370,6 @@ def _drawn(sampler: SamplerSettings, *, is_refined: bool) -> str:
     where = "" if sampler.direction == "mean" else f", {sampler.direction.upper()} slices alone"
     verb = "refined" if is_refined else "sampled"
     return f"{verb} by {steps}{sampler.solver}{many}{where}"
-
-
-def _store_of(output: Path) -> Path:
-    """The store that is filled: the output itself, or for TIFF one beside it."""
-    return output.with_name(output.name + ".ome.zarr") if is_tiff(output) else output
-
-
-def is_tiff(output: Path) -> bool:
-    """Whether the result is to be a TIFF file."""
-    return output.suffix.lower() in TIFF_SUFFIXES
-
-
-def _check_output(output: Path, overwrite: bool, found: str = "exists") -> None:
-    if not is_tiff(output) and output.suffix.lower() != ZARR_SUFFIX:
-        raise InputError(f"{output.name} must end in .ome.zarr or .tif, which can be written.")
-    if is_tiff(output) and output.is_dir():
-        raise InputError(f"{output} is a folder; give the name of a TIFF file.")
-    if output.exists() and not overwrite:
-        raise InputError(f"{output} {found}; pass --overwrite to replace it, or another name.")
-    if not output.resolve().parent.is_dir():
-        raise InputError(f"There is no folder {output.resolve().parent}; create it first.")
 
 
 def duration(seconds: float) -> str:

@@ -15,7 +15,7 @@ from napari_d2r.checkpoints import UncertaintyCard
 from napari_d2r.errors import InputError
 from napari_d2r.inference import CHUNK, Interrupted
 from napari_d2r.inspection import damaged_gaps
-from napari_d2r.io import OmeZarrOutput, clear_remains, create_output, save_tiff_stream
+from napari_d2r.io import OmeZarrOutput, clear_remains, create_output
 from napari_d2r.jobs import (
     CancelToken,
     Event,
@@ -32,14 +32,11 @@ from napari_d2r.stages._fill import Compute, compute_here, fill_shards
 from napari_d2r.stages._guard import guarded, look_through, told, told_damage
 from napari_d2r.stages._half_widths import half_width_plan
 from napari_d2r.stages._identity import identity_of
+from napari_d2r.stages._output_file import is_one_file, kind_of_file, save_as_one_file
 from napari_d2r.stages._output_grid import too_wide
 from napari_d2r.stages._provenance import provenance_of
 from napari_d2r.stages._sampling import Choices, choices_of, refiners_in, with_sampler
-from napari_d2r.stages._super_resolve_plan import (
-    SuperResolvePlan,
-    is_tiff,
-    resolve_super_resolve,
-)
+from napari_d2r.stages._super_resolve_plan import SuperResolvePlan, resolve_super_resolve
 from napari_d2r.stages._uncertainty import OF_RESULT, beside, is_beside
 from napari_d2r.volumes import VoxelSize
 
@@ -94,11 +91,11 @@ def run_super_resolve(
     """Fill the output; ends in ``Finished`` with `SuperResolved`, or with the partial path.
 
     Cancelling keeps finished shards beside the output, and ``resume`` goes on from them; so
-    it does where all shards are finished, and the coarser levels or the TIFF are not. A result
+    it does where all shards are finished, and the coarser levels or the file are not. A result
     that is whole, and that the plan would make again, is left as it is.
     The shards closest to ``first`` (z, y, x in output voxels) come first; any order gives
     the same bytes. ``origin`` is where the centre of the first voxel of the input stands, in nm
-    (z, y, x); OME-Zarr keeps it, TIFF does not. ``provenance`` is written into the file; by
+    (z, y, x); OME-Zarr and HDF5 keep it, TIFF does not. ``provenance`` is written into the file; by
     default it is what the plan says.
 
     Raises
@@ -250,7 +247,7 @@ def _fill(
     )
     if outcome is Outcome.COMPLETED and num_written:
         _require_unchanged(plan, output)
-    if outcome is Outcome.COMPLETED and not is_tiff(plan.output):
+    if outcome is Outcome.COMPLETED and not is_one_file(plan.output):
         yield StageStarted("write the image pyramid", next_stage, _num_stages(plan))
         outcome, _ = yield from fill_shards(
             output, output.coarser_shards(), compute, cancel, ends=ends, is_shown=False
@@ -275,7 +272,7 @@ def _fill_beside(
     facts: Mapping[str, Any],
 ) -> Generator[Event, None, Outcome]:
     """The half-widths, in a file of their own that is whole before the result is."""
-    number = 2 if is_tiff(plan.output) else 3
+    number = 2 if is_one_file(plan.output) else 3
     yield StageStarted("uncertainty", number, _num_stages(plan))
     if not overwrite and is_beside(plan.output, facts[OF_RESULT]):
         return Outcome.COMPLETED  # a run that is resumed had come so far
@@ -306,15 +303,13 @@ def _deliver(
     number: int,
 ) -> Generator[Event, None, Outcome]:
     """Make of the whole store what was asked for; returns how it ended."""
-    if not is_tiff(plan.output):
+    if not is_one_file(plan.output):
         output.publish(facts)
         return Outcome.COMPLETED
-    yield StageStarted("write TIFF", number, _num_stages(plan))
-    steps = save_tiff_stream(
+    yield StageStarted(f"write {kind_of_file(plan.output)}", number, _num_stages(plan))
+    steps = save_as_one_file(
         plan.output,
-        output.slices(),
-        shape=plan.output_shape,
-        dtype=plan.volume.dtype,
+        output,
         voxel_size=plan.voxel_size,
         provenance=facts,
         overwrite=overwrite,
