@@ -63,6 +63,7 @@ SCENARIOS = (
     Scenario("train anew", f"{_TRAIN} --overwrite", (f"{_TRAIN} --set seed=1",), "killed"),
     Scenario("super-resolve", _ZARR),
     Scenario("super-resolve to TIFF", _TIFF),
+    Scenario("super-resolve to HDF5", _TIFF.replace("out.tif", "out.h5")),
     Scenario(
         "super-resolve again",
         f"{_ZARR} --overwrite",
