@@ -88,15 +88,15 @@ def test_a_mistake_is_named_in_one_sentence(text, words):
 
 def test_what_is_too_long_for_settings_is_not_parsed(tmp_path):
     file = tmp_path / "job.yaml"
-    file.write_bytes(b"[" * (2**16 + 1))
+    file.write_bytes(b"[" * (2**15 + 1))
     for refuse in (
         lambda: read_yaml(file),
         lambda: load_suite(file),
         lambda: TrainJob.from_yaml(file.read_text(), str(file)),
     ):
-        with pytest.raises(InputError, match=r"job\.yaml is longer than 64 KiB; name a file of"):
+        with pytest.raises(InputError, match=r"job\.yaml is longer than 32 KiB; name a file of"):
             refuse()
-    file.write_bytes(b"#" * 2**16)
+    file.write_bytes(b"#" * 2**15)
     assert TrainJob.from_yaml(read_yaml(file)) == TrainJob()
 
 
