@@ -33,7 +33,7 @@ from napari_d2r.io import check_room, interrupted_shard, ome_zarr_num_bytes, ome
 from napari_d2r.jobs import SamplerSettings, SuperResolveJob
 from napari_d2r.models import OF_CHANNELS, architecture_named
 from napari_d2r.stages._channels import refuse_channels
-from napari_d2r.stages._device import kind_of, planning_device, without_gpu
+from napari_d2r.stages._device import computed_on, kind_of, planning_device, without_gpu
 from napari_d2r.stages._engine import TORCH, planned_engine, resolve_engine
 from napari_d2r.stages._identity import is_made
 from napari_d2r.stages._output_file import check_output, is_one_file, store_of
@@ -135,7 +135,8 @@ class SuperResolvePlan:
         how = self.job.method if self.model is None else _in_words(self.model)
         if self.sampler is not None:
             how += ", " + _drawn(self.sampler, is_refined=self.refiner is not None)
-        where = kind_of(self.job, self.device)
+        is_here = self.job.cluster is None
+        where = computed_on(self.device) if is_here else kind_of(self.job, self.device)
         where += "" if self.engine == TORCH else f", {self.engine}"
         return (
             f"{self.volume.name}: {shapes[0]} voxels of {self.volume.voxel_size}",

@@ -21,7 +21,7 @@ from napari_d2r.models import (
     build_network,
 )
 from napari_d2r.stages._channels import refuse_channels, restores_channels
-from napari_d2r.stages._device import resolve_device
+from napari_d2r.stages._device import computed_on, resolve_device
 from napari_d2r.stages._reference import open_reference
 from napari_d2r.training import (
     BLURRED_PRIOR_TASKS,
@@ -58,7 +58,9 @@ class TrainPlan:
         """The plan in words, for ``--dry-run`` and the top of a run."""
         shape = " x ".join(str(s.stop - s.start) for s in self.box)
         several = self.num_processes > 1
-        machine = f"{self.num_processes} x {self.device.type}" if several else f"{self.device}"
+        machine = (
+            f"{self.num_processes} x {self.device.type}" if several else computed_on(self.device)
+        )
         budget = f"{self.job.max_minutes:g} minutes" if self.job.max_minutes else "no time limit"
         how = self.job.degradation.value
         also = "" if how.is_sampling else f", {how}: they are restored too"
