@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from napari_d2r.inspection import Inspection, inspect_names, inspect_stream
 from napari_d2r.io import (
     PROVENANCE,
     Source,
+    channels_last,
     check_room,
     create_output,
     is_slice_folder,
@@ -98,7 +99,10 @@ def _read(path: str) -> list[LayerData]:
     source = open_source(path)
     for sentence in _warnings(path, source):
         _notify("show_warning", sentence)
+    made = Provenance.found_in(source.provenance)
     num_channels = dict(zip(source.axes, source.data.shape, strict=True)).get("C", 1)
+    if made is not None and made.is_rgb and num_channels == 3:
+        return [_layer(path, source, "all", num_channels)]
     return [_layer(path, source, channel, num_channels) for channel in range(num_channels)]
 
 
@@ -117,12 +121,17 @@ def _warnings(path: str, source: Source) -> Iterator[str]:
         )
 
 
-def _layer(path: str, source: Source, channel: int, num_channels: int) -> LayerData:
+def _layer(
+    path: str, source: Source, channel: int | Literal["all"], num_channels: int
+) -> LayerData:
+    """One channel, or ``all`` three as the colours of one layer."""
     levels = [
         pick_axes(replace(source, data=data), channel=channel if num_channels > 1 else None)
         for data in (source.data, *source.coarser)
     ]
-    name = _stem(path) if num_channels == 1 else f"{_stem(path)} [channel {channel}]"
+    is_rgb = channel == "all"
+    is_alone = is_rgb or num_channels == 1
+    name = _stem(path) if is_alone else f"{_stem(path)} [channel {channel}]"
     facts = _origin_of(path, source, levels[0])
     z, y, x = source.edges
     placed: dict[str, Any] = {}
@@ -130,6 +139,9 @@ def _layer(path: str, source: Source, channel: int, num_channels: int) -> LayerD
         placed = _placed(VoxelSize(z, y, x)) | {"translate": source.origin}
     about = {"name": name, "metadata": {METADATA: facts}, "axis_labels": _AXES} | placed
     about |= _contrast(levels[-1], name)
+    if is_rgb:
+        about |= {"rgb": True}
+        levels = [channels_last(level, name) for level in levels]
     if len(levels) > 1:
         return levels, about | {"multiscale": True}, "image"
     return levels[0], about, "image"
@@ -140,7 +152,7 @@ def _origin_of(path: str, source: Source, data: ArrayLike) -> dict[str, Any]:
     made, edges = Provenance.found_in(source.provenance), source.edges
     if (
         made is None
-        or made.shape != tuple(data.shape)
+        or made.shape != tuple(data.shape[-3:])
         or None in edges
         or not np.allclose(np.array(edges, float), made.voxel_size_nm, rtol=1e-3)
     ):

@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_d2r.errors import InputError
-from napari_d2r.io._lazy import AxesView, LazyArray, MemmapArray, PlaneStack
+from napari_d2r.io._lazy import (
+    AxesView,
+    LazyArray,
+    MemmapArray,
+    PlaneStack,
+    channels_first,
+    channels_last,
+)
 from napari_d2r.io._units import length_in_nm
 
 VALUES = np.arange(3 * 4 * 5 * 6, dtype=np.int16).reshape(3, 4, 5, 6)
@@ -64,6 +71,15 @@ def test_axes_view_over_a_lazy_array_with_fixed_axes():
     np.testing.assert_array_equal(view[1:5, 2], expected[1:5, 2])
     np.testing.assert_array_equal(view[4, :, 1], expected[4, :, 1])
     np.testing.assert_array_equal(np.asarray(view), expected)
+
+
+@pytest.mark.parametrize("data", [VALUES, Planes()])
+def test_channels_change_their_place_and_nothing_is_read(data):
+    first, last = channels_first(data, "colours"), channels_last(data, "colours")
+    assert (first.shape, last.shape) == ((6, 3, 4, 5), (4, 5, 6, 3))
+    assert not getattr(data, "decoded", [])
+    np.testing.assert_array_equal(first[1:3, :, 2], np.moveaxis(VALUES, -1, 0)[1:3, :, 2])
+    np.testing.assert_array_equal(last[2, ..., 1:], np.moveaxis(VALUES, 0, -1)[2, ..., 1:])
 
 
 @pytest.mark.parametrize("order", ["C", "F"])

@@ -46,6 +46,21 @@ def test_round_trip(tmp_path, dtype, kind, size):
     assert [p.name for p in tmp_path.iterdir()] == ["größe a.tif"]
 
 
+@pytest.mark.parametrize(
+    ("dtype", "kind"),
+    [("uint8", "ImageJ TIFF"), ("uint16", "OME-TIFF"), ("float32", "OME-TIFF")],
+)
+def test_colour_returns_as_channels(tmp_path, dtype, kind):
+    data = np.stack([DATA, 99 - DATA, DATA // 2], axis=-1).astype(dtype)
+    path = save(tmp_path / "rgb.tif", data, VoxelSize(40, 10, 10), provenance={"made": "so"})
+    volume = open_volume(path, channel="all")
+    assert (probe(path).format, open_source(path).provenance) == (kind, {"made": "so"})
+    assert tuple(volume.voxel_size) == pytest.approx((40, 10, 10))
+    np.testing.assert_array_equal(volume.read(), np.moveaxis(data, -1, 0), strict=True)
+    with tifffile.TiffFile(path) as tiff:
+        assert len(tiff.pages) == 7 and tiff.pages[0].photometric.name == "RGB"
+
+
 def test_imagej_finds_unit_spacing_and_pixel_size(tmp_path):
     path = save(tmp_path / "a.tif", DATA.astype(np.uint8), VoxelSize(40, 5, 4))
     with tifffile.TiffFile(path) as tiff:

@@ -101,7 +101,12 @@ def test_a_layer_in_pixels_asks_for_its_voxel_size(
     ("add", "words"),
     [
         (lambda v: v.add_image(np.zeros((64, 64), np.uint8), name="flat"), "a single 2D image"),
-        (lambda v: v.add_image(np.zeros((9, 64, 64, 3), np.uint8), rgb=True), "RGB"),
+        (
+            lambda v: v.add_image(
+                np.zeros((9, 64, 64, 3), np.uint8), rgb=True, scale=(4, 1, 1), units="nm"
+            ),
+            "Layers > Split RGB",
+        ),
         (lambda v: v.add_image(np.zeros((2, 9, 64, 64), np.uint8)), "4 axes"),
         (lambda v: v.add_labels(np.zeros((9, 64, 64), np.uint8)), "There is no image"),
         (lambda v: v.add_image(np.zeros((9, 64, 64), np.uint8), rotate=(0, 0, 30)), "is rotated"),

@@ -295,7 +295,11 @@ def test_a_lost_child_is_a_sentence_and_the_button_comes_back(
 
 UNUSABLE = [
     (np.zeros((16, 16), np.uint8), {}, "single 2D image"),
-    (np.zeros((8, 16, 16, 3), np.uint8), {"rgb": True}, "RGB image"),
+    (
+        np.zeros((9, 64, 64, 3), np.uint8),
+        {"rgb": True, "scale": (40, 10, 10), "units": "nm"},
+        "Layers > Split RGB",
+    ),
     (np.zeros((2, 8, 16, 16), np.uint8), {}, "4 axes"),
     (np.zeros((3, 64, 64), np.uint8), {"scale": (40, 10, 10), "units": "nm"}, "at least 4"),
     (np.zeros((9, 64, 64), np.int64), {"scale": (40, 10, 10), "units": "nm"}, "int64"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -29,6 +28,9 @@ from napari_d2r.volumes import Volume
 
 pytest.importorskip("qtpy.QtWidgets")
 
+from napari.layers import Image
+from napari.layers._source import layer_source
+
 from napari_d2r.widgets._prepare import (
     PlannedTraining,
     Prepared,
@@ -45,12 +47,7 @@ PLACED = {"scale": [40.0, 10.0, 10.0], "translate": [100.0, 20.0, 30.0]}
 
 @pytest.fixture
 def wish(stack: Volume, tiny_job: TrainJob, tmp_path: Path) -> TrainWish:
-    layer = SimpleNamespace(
-        data=np.array(stack.read()),
-        multiscale=False,
-        name="fly: brain/1",
-        source=SimpleNamespace(path=None),
-    )
+    layer = Image(np.array(stack.read()), name="fly: brain/1")
     return TrainWish(tmp_path / "project", layer, stack.voxel_size, tiny_job, "quick")
 
 
@@ -189,7 +186,8 @@ def test_the_copied_command_and_python_do_what_the_form_says(
 
     from napari_d2r.cli import main
 
-    wish.layer.source.path = str(phantom_files[0])
+    with layer_source(path=str(phantom_files[0])):
+        wish = replace(wish, layer=Image(wish.layer.data, name=wish.layer.name))
     fields = wish.job.model_dump(mode="json")
     fields["prior"]["optimizer"]["learning_rate"] = 4e-5
     wish = replace(wish, job=TrainJob.checked(fields))

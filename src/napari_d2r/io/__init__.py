@@ -12,6 +12,7 @@ from napari_d2r.io._folder import (
     slice_paths,
     usual_header,
 )
+from napari_d2r.io._lazy import channels_first, channels_last, pages_of
 from napari_d2r.io._ome_zarr import clear_remains, create_output, interrupted_shard
 from napari_d2r.io._open import VolumeInfo, is_slice_folder, open_source, open_volume, probe
 from napari_d2r.io._output import OmeZarrOutput, SharedOutput
@@ -47,6 +48,8 @@ __all__ = [
     "Source",
     "VolumeInfo",
     "begin_showing",
+    "channels_first",
+    "channels_last",
     "check_room",
     "clear_remains",
     "create_output",
@@ -63,6 +66,7 @@ __all__ = [
     "ome_zarr_num_files",
     "open_source",
     "open_volume",
+    "pages_of",
     "pick_axes",
     "probe",
     "read_slice",

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_d2r.errors import InputError
-from napari_d2r.volumes import ArrayLike
+from napari_d2r.volumes import ArrayLike, Volume
 
 __all__ = [
     "MAX_UNIT_BYTES",
@@ -27,6 +27,9 @@ __all__ = [
     "LazyArray",
     "MemmapArray",
     "PlaneStack",
+    "channels_first",
+    "channels_last",
+    "pages_of",
     "refuse_bomb",
     "refuse_bomb_in",
 ]
@@ -252,6 +255,27 @@ class AxesView(LazyArray):
         values = np.asarray(self._base[tuple(parts[axis] for axis in sorted(parts))])
         left = [axis for axis in self._axes if isinstance(parts[axis], slice)]
         return values.transpose([sorted(left).index(axis) for axis in left])
+
+
+def channels_first(data: ArrayLike, name: str) -> ArrayLike:
+    """(Z, Y, X, C), as pictures have it, as (C, Z, Y, X); nothing is read."""
+    if isinstance(data, np.ndarray):
+        return np.moveaxis(data, -1, 0)
+    return AxesView(data, fixed={}, order=(3, 0, 1, 2), name=name)
+
+
+def channels_last(data: ArrayLike, name: str) -> ArrayLike:
+    """(C, Z, Y, X) as (Z, Y, X, C), as pictures have it; nothing is read."""
+    if isinstance(data, np.ndarray):
+        return np.moveaxis(data, 0, -1)
+    return AxesView(data, fixed={}, order=(1, 2, 3, 0), name=name)
+
+
+def pages_of(volume: Volume) -> ArrayLike:
+    """Slices as a TIFF holds them: (Z, Y, X), or (Z, Y, X, C) of a volume with channels."""
+    if volume.num_channels is None:
+        return volume.data
+    return channels_last(volume.data, volume.name)
 
 
 def _box(key: Any, shape: tuple[int, ...]) -> Box:

@@ -42,7 +42,7 @@ def save_tiff(
     path: str | Path,
     slices: Iterable[NDArray[Any]],
     *,
-    shape: tuple[int, int, int],
+    shape: tuple[int, ...],
     dtype: Any,
     voxel_size: VoxelSize,
     provenance: Mapping[str, object] | None = None,
@@ -50,18 +50,18 @@ def save_tiff(
 ) -> Path:
     """Write a volume as a multi-page TIFF that ImageJ and `open_volume` read alike.
 
-    8- and 16-bit unsigned integers and float32 below 4 GiB become an ImageJ stack, all else
-    OME-TIFF, as BigTIFF where needed. float16, which TIFF programs do not know, is widened
-    to float32.
+    8- and 16-bit unsigned integers and float32 below 4 GiB become an ImageJ stack, of colour
+    8 bits only, all else OME-TIFF, as BigTIFF where needed. float16, which TIFF programs do not
+    know, is widened to float32.
 
     Parameters
     ----------
     path
         Final name; it appears only once the file is whole.
     slices
-        XY slices of shape (Y, X), in order; only one is held at a time.
+        XY slices of shape (Y, X), or (Y, X, 3) in colour, in order; only one is held at a time.
     shape, dtype
-        Of the volume, (Z, Y, X).
+        Of the volume, (Z, Y, X) or (Z, Y, X, 3).
     voxel_size
         In nm.
     provenance
@@ -90,7 +90,9 @@ def save_tiff(
     num_bytes = math.prod(shape) * stored.itemsize
     resolution = _pixels_per_nm(voxel_size)
     is_classic = num_bytes < _CLASSIC_LIMIT
-    as_imagej = is_classic and stored.name in IMAGEJ_DTYPES and resolution is not None
+    is_rgb = len(shape) == 4
+    dtypes = ("uint8",) if is_rgb else IMAGEJ_DTYPES
+    as_imagej = is_classic and stored.name in dtypes and resolution is not None
     describe = imagej_facts if as_imagej else ome_facts
     partial = path.with_name(f"{path.name}.partial")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -103,9 +105,10 @@ def save_tiff(
                     _checked(slices, shape, stored),
                     shape=shape,
                     dtype=stored,
-                    photometric="minisblack",
+                    photometric="rgb" if is_rgb else "minisblack",
                     resolution=resolution if as_imagej else None,
-                    metadata=describe(voxel_size, provenance or {}),
+                    metadata=describe(voxel_size, provenance or {})
+                    | {"axes": "ZYXS" if is_rgb else "ZYX"},
                 )
             sync_file(partial)
             partial.replace(path)
@@ -128,7 +131,7 @@ def save_volume(volume: Volume, path: Path) -> None:
 
 
 def save_tiff_stream(
-    path: str | Path, slices: Iterable[NDArray[Any]], *, shape: tuple[int, int, int], **options: Any
+    path: str | Path, slices: Iterable[NDArray[Any]], *, shape: tuple[int, ...], **options: Any
 ) -> Generator[tuple[int, int], None, None]:
     """`save_tiff`, with its keywords, told step by step; it pulls its slices in a thread.
 
@@ -162,7 +165,7 @@ def save_tiff_stream(
 
 
 def _checked(
-    slices: Iterable[NDArray[Any]], shape: tuple[int, int, int], dtype: np.dtype[Any]
+    slices: Iterable[NDArray[Any]], shape: tuple[int, ...], dtype: np.dtype[Any]
 ) -> Iterator[NDArray[Any]]:
     """Pass slices on; a missing or misshapen one would leave a file that lies."""
     count = 0
@@ -175,14 +178,14 @@ def _checked(
 
 
 def imagej_facts(voxel_size: VoxelSize, provenance: Mapping[str, object]) -> dict[str, Any]:
-    """What tifffile writes into ImageJ's description."""
-    sizes = {"axes": "ZYX", "unit": "nm", "spacing": voxel_size.z}
+    """What tifffile writes into ImageJ's description, beside the axes."""
+    sizes = {"unit": "nm", "spacing": voxel_size.z}
     return sizes | ({"Info": provenance_text(provenance)} if provenance else {})
 
 
 def ome_facts(voxel_size: VoxelSize, provenance: Mapping[str, object]) -> dict[str, Any]:
-    """What tifffile writes into the description of OME."""
-    sizes: dict[str, Any] = {"axes": "ZYX"}
+    """What tifffile writes into the description of OME, beside the axes."""
+    sizes: dict[str, Any] = {}
     if provenance:
         sizes["Description"] = provenance_text(provenance)
     for letter, edge in zip("ZYX", voxel_size, strict=True):

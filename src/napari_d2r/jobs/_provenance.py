@@ -26,6 +26,8 @@ class Provenance(FrozenModel):
         None, description="Start and stop per axis, where only a region was computed."
     )
     shape: tuple[int, int, int]
+    num_channels: int | None = Field(None, description="Restored together; None: it is grey.")
+    is_rgb: bool = Field(False, description="Whether they are red, green and blue.")
     voxel_size_nm: Edges
     factor: float = Field(gt=1)
     measured_slices_at_multiples_of: float | None

@@ -21,6 +21,7 @@ def provenance_of(plan: SuperResolvePlan) -> Provenance:
         source_shape=volume.shape,
         source_voxel_size_nm=tuple(volume.voxel_size),
         shape=plan.output_shape,
+        num_channels=volume.num_channels,
         voxel_size_nm=tuple(plan.voxel_size),
         factor=grid.factor,
         measured_slices_at_multiples_of=(

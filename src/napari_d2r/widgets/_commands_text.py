@@ -12,16 +12,16 @@ from typing import Any
 
 from napari_d2r.jobs import ClusterSettings, SuperResolveJob
 from napari_d2r.volumes import VoxelSize
-from napari_d2r.widgets._layers import Box
+from napari_d2r.widgets._layers import Box, has_alpha
 from napari_d2r.widgets._super_resolve_form import Wish
 
 STACK = "STACK.tif"
 
 
 def stack_path(layer: Any) -> str:
-    """The file that a layer came from, or a placeholder."""
+    """The file that a layer came from; a placeholder for one that has none, or has alpha."""
     path = layer.source.path
-    return str(path) if path and Path(path).exists() else STACK
+    return str(path) if path and Path(path).exists() and not has_alpha(layer) else STACK
 
 
 def shell_line(words: Sequence[str]) -> str:
@@ -33,7 +33,11 @@ def explained(text: str, path: str, layer: Any) -> str:
     """The text under a comment, where the stack is no file yet."""
     if path != STACK:
         return text
-    return f"# {STACK} stands for the layer “{layer.name}”: save it under that name first.\n{text}"
+    colours = ", in three colours" if layer.rgb else ""
+    return (
+        f"# {STACK} stands for the layer “{layer.name}”: save it under that name first{colours}.\n"
+        f"{text}"
+    )
 
 
 def super_resolve_command(wish: Wish) -> str:
@@ -41,6 +45,8 @@ def super_resolve_command(wish: Wish) -> str:
     path, job = stack_path(wish.layer), wish.job
     words = ["napari-d2r", "super-resolve", path, _output(wish)]
     words += ["--voxel-size", ",".join(f"{edge:g}" for edge in wish.voxel_size)]
+    if wish.layer.rgb:
+        words += ["--channel", "all"]
     if wish.box is not None:
         words += ["--roi", ",".join(f"{part.start}:{part.stop}" for part in wish.box)]
     if wish.z_table is not None:
@@ -85,7 +91,8 @@ def super_resolve_python(wish: Wish) -> str:
     """What the form would do, in Python."""
     path = stack_path(wish.layer)
     imports = ["from napari_d2r import SuperResolveJob, VoxelSize, open_volume, super_resolve"]
-    lines = [f"stack = open_volume({path!r}, voxel_size={_edges(wish.voxel_size)})"]
+    channel = ", channel='all'" if wish.layer.rgb else ""
+    lines = [f"stack = open_volume({path!r}, voxel_size={_edges(wish.voxel_size)}{channel})"]
     if wish.box is not None:
         imports.append("from napari_d2r.volumes import crop")
         lines.append(f"stack = crop(stack, ({_box(wish.box)}))")

@@ -23,7 +23,7 @@ class LayerFeed(QObject):
     viewer
         Where the layer goes.
     array
-        Numpy or zarr, (Z, Y, X); dask would go on showing stale blocks.
+        Numpy or zarr, (Z, Y, X), or with colours last; dask would go on showing stale blocks.
     name, metadata, placed
         Of the layer; ``placed`` is what `placement` returns.
     layer

@@ -32,9 +32,9 @@ class GrowingArray:
         return math.prod(self.shape)
 
     def take(self, start: tuple[int, ...], stop: tuple[int, ...]) -> None:
-        """Voxels [start, stop) are in the store: keep them in memory too."""
+        """Voxels [start, stop), of all channels, are in the store: keep them in memory too."""
         if self._held is not None:
-            box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
+            box: tuple[Any, ...] = (..., *(slice(a, b) for a, b in zip(start, stop, strict=True)))
             self._held[box] = self._stored[box]
 
     def take_all(self) -> None:

@@ -66,7 +66,7 @@ class Inspector(WrappedLabel):
         self.inspection, self.is_looking = None, False
         self._fit_lines = []
         try:
-            require_stack(layer)
+            require_stack(layer, in_colour=True)
         except InputError:  # the plan says so
             self._latest.ask(None)
             self._show()
@@ -124,7 +124,7 @@ def _inspect(question: tuple[Any], cancel: CancelToken) -> Iterator[Event]:
     """The folder that a layer was read from, whose file names tell more; else its voxels."""
     (layer,) = question
     path = Path(layer.source.path) if layer.source.path else None
-    subject: Any = volume_of(layer, voxel_size_of(layer) or _UNKNOWN)
+    subject: Any = volume_of(layer, voxel_size_of(layer) or _UNKNOWN, in_colour=True)
     if path is not None and is_slice_folder(path):
         subject = path
     told = 0.0

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import dask.array as da
 import numpy as np
 from napari.layers import Image
 from napari.utils.transforms import Affine
 
 from napari_d2r._npe2 import METADATA
 from napari_d2r.errors import InputError
+from napari_d2r.io import channels_first
 from napari_d2r.volumes import ArrayLike, Volume, VoxelSize
 
 PREVIEW = "live preview"  # kind, in that provenance, of a layer that is only for the moment
@@ -49,21 +51,21 @@ def finest_data(layer: Image) -> ArrayLike:
     return array
 
 
-def require_stack(layer: Any) -> None:
-    """Refuse what is not one grey stack, in words.
+def require_stack(layer: Any, *, in_colour: bool = False) -> None:
+    """Refuse what is not one stack, grey or perhaps RGB, in words.
 
     Raises
     ------
     InputError
-        For no layer, labels and other kinds, RGB, 2D, time or channel axes, and
-        transforms other than scale and translate.
+        For no layer, labels and other kinds, RGB unless ``in_colour``, 2D, time or channel
+        axes, and transforms other than scale and translate.
     """
     if layer is None:
         raise InputError("There is no image; open a stack, or one from File > Open Sample > D2R.")
     if not isinstance(layer, Image):
         kind = type(layer).__name__.lower()
         raise InputError(f"{layer.name} is a {kind} layer; choose an image layer.")
-    if layer.rgb:
+    if layer.rgb and not in_colour:
         raise InputError(
             f"{layer.name} is an RGB image; split it (Layers > Split RGB) and choose one channel."
         )
@@ -82,17 +84,33 @@ def require_stack(layer: Any) -> None:
         raise InputError(_TURNED.format(name=layer.name))
 
 
-def volume_of(layer: Image, voxel_size: VoxelSize) -> Volume:
-    """The volume behind a layer; lazy data stay lazy.
+def volume_of(layer: Image, voxel_size: VoxelSize, *, in_colour: bool = False) -> Volume:
+    """The volume behind a layer; lazy data stay lazy. Of RGB three channels, without alpha.
 
     Raises
     ------
     InputError
         As `require_stack`.
     """
-    require_stack(layer)
-    path = layer.source.path
-    return Volume(finest_data(layer), voxel_size, layer.name, Path(path) if path else None)
+    require_stack(layer, in_colour=in_colour)
+    path, data = layer.source.path, finest_data(layer)
+    if layer.rgb:
+        data = channels_first(_without_alpha(data), layer.name)
+    return Volume(data, voxel_size, layer.name, Path(path) if path else None)
+
+
+def has_alpha(layer: Image) -> bool:
+    """Whether a layer is RGBA."""
+    return bool(layer.rgb) and finest_data(layer).shape[-1] == 4
+
+
+def _without_alpha(data: ArrayLike) -> ArrayLike:
+    """(Z, Y, X, 3 or 4) as (Z, Y, X, 3); nothing is read."""
+    if data.shape[-1] == 3:
+        return data
+    is_sliced_lazily = isinstance(data, np.ndarray | da.Array)
+    colours: ArrayLike = (data if is_sliced_lazily else da.from_array(data))[..., :3]
+    return colours
 
 
 def placement(
@@ -130,6 +148,7 @@ def placement(
         "units": layer.units,
         "axis_labels": layer.axis_labels,
         "affine": np.asarray(layer.affine.affine_matrix),
+        "rgb": bool(layer.rgb),
     }
     if copy_contrast:
         placed |= {

@@ -114,6 +114,8 @@ class LivePreview(QObject):
         placed["translate"] += placed["scale"] * [start for start, _ in question.ends]
         is_sample = question.planned.plan.sampler is not None
         name = f"{PREVIEW} (sample)" if is_sample else PREVIEW
+        if self.layer is not None and self.layer.rgb != placed["rgb"]:
+            self._remove()
         if self.layer is None:
             chosen = set(self._viewer.layers.selection)
             self.layer = self._viewer.add_image(
@@ -138,7 +140,10 @@ class LivePreview(QObject):
     def _clear(self) -> None:
         self._latest.ask(None)
         self._shown = self._asked = None
-        layer, self.layer = self.layer, None
+        self._remove()
+
+    def _remove(self) -> None:
+        layer, self.layer = self.layer, None  # first, so that nobody takes it for the user's doing
         if layer is not None and layer in self._viewer.layers:
             self._viewer.layers.remove(layer)
 
@@ -217,7 +222,7 @@ def _neighbour(folder: Path, written: int, device: Any) -> LateralPredictor | No
 
 
 def _restore(question: _Question, cancel: CancelToken) -> Iterator[Event]:
-    """The voxels of a question, (z, y, x); in a thread."""
+    """The voxels of a question, (z, y, x), colours last; in a thread."""
     import torch
 
     from napari_d2r.inference import Box, Interrupted, fill_shard, predict_slice
@@ -257,4 +262,6 @@ def _restore(question: _Question, cancel: CancelToken) -> Iterator[Event]:
             values = restored[:, None] if is_xz else restored[:, :, None]
     except Interrupted:
         return
+    if plan.volume.num_channels is not None:
+        values = np.moveaxis(values, 0, -1)
     yield Finished(Outcome.COMPLETED, values)

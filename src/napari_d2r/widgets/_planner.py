@@ -39,7 +39,7 @@ _WORDS = {
     r"start again with --overwrite": "press Start over",
     r"pass --overwrite to replace it, or another name": "choose another name",
     r"choose another name or replace it with --overwrite": "choose another name",
-    r"; choose one with --channel N": "; split it and choose one channel",
+    r"; choose one with --channel N": "; split it (Layers > Split RGB) and choose one channel",
     r"leave out solver, steps and samples": "leave them under Method as they were",
     r"so there is no direction to choose; leave it out": "so there is no direction to choose",
     r"pass --engine torch, which all have": "choose the engine torch, which all have",
@@ -110,7 +110,7 @@ def plan_wish(wish: Wish, cancel: CancelToken) -> Iterator[Event]:
     from napari_d2r.stages.super_resolve import resolve_super_resolve
 
     torch.set_num_threads(preferences().num_threads)
-    volume = volume_of(wish.layer, wish.voxel_size)
+    volume = volume_of(wish.layer, wish.voxel_size, in_colour=True)
     if wish.job.cluster is not None:
         volume = _for_others(volume)
     if wish.box is not None:
@@ -128,7 +128,8 @@ def plan_wish(wish: Wish, cancel: CancelToken) -> Iterator[Event]:
     except InputError as error:
         raise InputError(in_words_of_the_form(str(error))) from error
     if tiff is not None:
-        check_room(tiff, math.prod(plan.output_shape) * volume.dtype.itemsize)
+        num_voxels = math.prod(plan.output_shape) * (volume.num_channels or 1)
+        check_room(tiff, num_voxels * volume.dtype.itemsize)
     yield Finished(Outcome.COMPLETED, Planned(wish, plan, is_begun, tiff, origin))
 
 
@@ -143,7 +144,8 @@ def _for_others(volume: Volume) -> Volume:
     if not isinstance(volume.data, np.ndarray):
         return volume
     if volume.source is not None and is_same(volume, volume.source):
-        return replace(open_volume(volume.source, voxel_size=volume.voxel_size), name=volume.name)
+        stored = open_volume(volume.source, voxel_size=volume.voxel_size, channel="all")
+        return replace(stored, name=volume.name)
     raise InputError(
         f"{volume.name} is in memory, where other processes cannot read it; save it as OME-Zarr or "
         "TIFF, open the file, and choose that layer."
@@ -197,5 +199,5 @@ def _digest(wish: Wish, volume: Volume, origin: tuple[float, float, float]) -> s
     digest = hashlib.sha256(repr(facts).encode())
     picks = np.linspace(0, volume.shape[0] - 1, _SAMPLED_SLICES).round().astype(int)
     for k in np.unique(picks):
-        digest.update(volume.read(z=slice(k, k + 1))[0, ::_STEP, ::_STEP].tobytes())
+        digest.update(volume.read(z=slice(k, k + 1))[..., ::_STEP, ::_STEP].tobytes())
     return digest.hexdigest()[:8]

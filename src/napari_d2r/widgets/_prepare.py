@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_d2r.errors import D2RError, InputError
-from napari_d2r.io import check_room, open_volume, save_tiff_stream
+from napari_d2r.io import check_room, open_volume, pages_of, save_tiff_stream
 from napari_d2r.jobs import CancelToken, Event, Finished, Outcome, Progress, TrainJob
-from napari_d2r.volumes import Volume, VoxelSize, crop
-from napari_d2r.widgets._layers import finest_data
+from napari_d2r.volumes import ArrayLike, Volume, VoxelSize, crop
+from napari_d2r.widgets._layers import volume_of
 from napari_d2r.widgets._project import (
     Found,
     Project,
@@ -37,6 +37,7 @@ _WORDS = {
     "pass --factor R to insist, or --voxel-size Z,Y,X if these": "choose a factor to insist, or "
     "correct the voxel size if these",
     " with --factor R": " under Factor",
+    "choose one with --channel N": "split it (Layers > Split RGB) and choose one channel",
     "choose another folder for the model": "choose another project folder",
     "set max_minutes, or max_steps of each stage": "give it some minutes, or the steps of each "
     "stage under Advanced",
@@ -145,13 +146,14 @@ def _plan_of(wish: TrainWish, model: Path, *, overwrite: bool) -> TrainPlan:
     if wish.problem:
         raise InputError(wish.problem)
     assert wish.voxel_size is not None
-    volume = Volume(finest_data(wish.layer), wish.voxel_size, wish.layer.name)
+    volume = volume_of(wish.layer, wish.voxel_size, in_colour=True)
     return resolve_train(wish.job, volume, model, overwrite=overwrite)
 
 
 def _lines(plan: TrainPlan) -> tuple[str, ...]:
     shape = " × ".join(str(part.stop - part.start) for part in plan.box)
-    source = f"{shape} voxels of {plan.volume.voxel_size}"
+    colours = "" if plan.volume.num_channels is None else ", in colour"
+    source = f"{shape} voxels of {plan.volume.voxel_size}{colours}"
     if (truth := plan.reference) is not None:
         shape = " × ".join(map(str, truth.shape))
         source = f"{shape} voxels of the reference {truth.name}"
@@ -236,6 +238,7 @@ def _new_project(
         stack=stack,
         voxel_size_nm=(volume.voxel_size.z, volume.voxel_size.y, volume.voxel_size.x),
         shape=volume.shape,
+        num_channels=volume.num_channels,
         model=planned.model_folder.name,
         digest=digest,
         placed=placed,
@@ -256,26 +259,27 @@ def _write_stack(
     _Stopped
         When ``cancel`` is set; nothing is left behind.
     """
+    pages = pages_of(volume)
     if before and target.is_file():
         digest, count = _new_digest(volume), volume.shape[0]
-        for done, values in enumerate(_slices(volume, cancel), start=1):
+        for done, values in enumerate(_slices(pages, cancel), start=1):
             digest.update(values.data)
             yield Progress(done, count, "slices compared")
         if digest.hexdigest() == before:
             return before
     target.parent.mkdir(parents=True, exist_ok=True)
-    check_room(target, math.prod(volume.shape) * volume.dtype.itemsize)
+    check_room(target, math.prod(pages.shape) * volume.dtype.itemsize)
     digest = _new_digest(volume)
 
     def digested() -> Iterator[NDArray[Any]]:
-        for values in _slices(volume, cancel):
+        for values in _slices(pages, cancel):
             digest.update(values.data)
             yield values
 
     for done, total in save_tiff_stream(
         target,
         digested(),
-        shape=volume.shape,
+        shape=pages.shape,
         dtype=volume.dtype,
         voxel_size=volume.voxel_size,
         overwrite=True,
@@ -289,21 +293,18 @@ def _new_digest(volume: Volume) -> hashlib.blake2b:
     return hashlib.blake2b(facts.encode(), digest_size=16)
 
 
-def _slices(volume: Volume, cancel: CancelToken) -> Iterator[NDArray[Any]]:
-    for k in range(volume.shape[0]):
+def _slices(pages: ArrayLike, cancel: CancelToken) -> Iterator[NDArray[Any]]:
+    for k in range(pages.shape[0]):
         if cancel:
             raise _Stopped
-        yield np.ascontiguousarray(volume.read(z=slice(k, k + 1))[0])
+        yield np.ascontiguousarray(pages[k])
 
 
 def is_same(volume: Volume, source: Path) -> bool:
     """Whether a file holds the voxels of a layer: each of them in memory, else three slices."""
     try:
-        other = open_volume(source, voxel_size=volume.voxel_size)
-        if other.num_channels is not None or (other.shape, other.dtype) != (
-            volume.shape,
-            volume.dtype,
-        ):
+        other = open_volume(source, voxel_size=volume.voxel_size, channel="all")
+        if (other.data.shape, other.dtype) != (volume.data.shape, volume.dtype):
             return False
         count = volume.shape[0]
         picks = range(count) if isinstance(volume.data, np.ndarray) else (0, count // 2, count - 1)
@@ -317,5 +318,7 @@ def _stack_of(found: Found) -> Volume:
     """The stack of an unfinished training, from its file."""
     assert found.project is not None
     return open_volume(
-        found.folder / found.project.stack, voxel_size=VoxelSize(*found.project.voxel_size_nm)
+        found.folder / found.project.stack,
+        voxel_size=VoxelSize(*found.project.voxel_size_nm),
+        channel="all",
     )

@@ -42,6 +42,7 @@ class Project(FrozenModel):
     stack: Path
     voxel_size_nm: tuple[float, float, float]
     shape: tuple[int, int, int]
+    num_channels: int | None = None
     model: str
     digest: str = ""
     placed: dict[str, Any] = Field(default_factory=dict)

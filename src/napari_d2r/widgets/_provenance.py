@@ -18,7 +18,7 @@ def provenance(planned: Planned) -> Provenance:
     from napari_d2r.stages.super_resolve import provenance_of  # imports torch
 
     wish = planned.wish
-    known: dict[str, Any] = {}
+    known: dict[str, Any] = {"is_rgb": bool(wish.layer.rgb)}
     if wish.box is not None:
         known["region"] = tuple((int(part.start), int(part.stop)) for part in wish.box)
     if wish.job.method == "model":

@@ -65,7 +65,7 @@ class RegionChoice(QComboBox):
         low, high = (
             view_corners(self._viewer, layer) if is_view else _rectangle_corners(item, layer)
         )
-        return _box(low, high, finest_data(layer).shape)
+        return _box(low, high, finest_data(layer).shape[:3])
 
     @while_alive
     def _refill(self, event: Any = None) -> None:
@@ -103,7 +103,7 @@ def _camera_events(viewer: Any) -> tuple[Any, ...]:
 
 def view_corners(viewer: Any, layer: Any) -> tuple[np.ndarray, np.ndarray]:
     """Corners of the canvas in voxels; axes that are not shown are taken whole."""
-    shape = finest_data(layer).shape
+    shape = finest_data(layer).shape[:3]  # without colours
     low, high = np.zeros(3), np.array(shape, float) - 1
     if viewer.dims.ndisplay == 3:
         raise InputError("The current view is 3D; go to a 2D view to choose a region by it.")
@@ -136,7 +136,7 @@ def _rectangle_corners(shapes: Any, layer: Any) -> tuple[np.ndarray, np.ndarray]
     voxels = np.array([layer.world_to_data(point) for point in world])
     low, high = voxels.min(0), voxels.max(0)
     flat = high - low < 1e-6
-    high[flat] = np.array(finest_data(layer).shape, float)[flat] - 1
+    high[flat] = np.array(finest_data(layer).shape[:3], float)[flat] - 1
     low[flat] = 0
     return low, high
 

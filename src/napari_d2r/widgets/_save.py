@@ -9,12 +9,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from napari_d2r.errors import InputError
-from napari_d2r.io import check_room, open_source, open_volume, save_tiff_stream
+from napari_d2r.io import check_room, open_source, open_volume, pages_of, save_tiff_stream
 from napari_d2r.jobs import CancelToken, Event, Finished, Outcome, Progress, Started
-from napari_d2r.volumes import Volume
+from napari_d2r.volumes import ArrayLike
 
 _SLAB = 64  # slices of one layer of chunks
 being_saved: list[Path] = []
@@ -82,12 +83,13 @@ def _remove(copy: Path) -> None:
 
 
 def _to_tiff(source: Path, target: Path, cancel: CancelToken) -> Iterator[Event]:
-    volume = open_volume(source)
-    check_room(target, math.prod(volume.shape) * volume.dtype.itemsize)
+    volume = open_volume(source, channel="all")
+    pages = pages_of(volume)
+    check_room(target, math.prod(pages.shape) * volume.dtype.itemsize)
     steps = save_tiff_stream(
         target,
-        _slices(volume),
-        shape=volume.shape,
+        _slices(pages),
+        shape=pages.shape,
         dtype=volume.dtype,
         voxel_size=volume.voxel_size,
         provenance=open_source(source).provenance,
@@ -99,9 +101,9 @@ def _to_tiff(source: Path, target: Path, cancel: CancelToken) -> Iterator[Event]
                 raise _Stopped
 
 
-def _slices(volume: Volume) -> Iterator[NDArray[Any]]:
-    for start in range(0, volume.shape[0], _SLAB):
-        yield from volume.read(z=slice(start, start + _SLAB))
+def _slices(pages: ArrayLike) -> Iterator[NDArray[Any]]:
+    for start in range(0, pages.shape[0], _SLAB):
+        yield from np.asarray(pages[start : start + _SLAB])
 
 
 def _copy(source: Path, target: Path, cancel: CancelToken) -> Iterator[Event]:

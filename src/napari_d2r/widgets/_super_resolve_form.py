@@ -100,7 +100,7 @@ class SuperResolveForm(QWidget):
             Where something is missing or does not fit, in one sentence.
         """
         layer = self.layer.layer
-        require_stack(layer)
+        require_stack(layer, in_colour=True)
         table = self.z_table.table_of(finest_data(layer).shape[0])
         voxel_size = self._voxel_size_by(table)
         if voxel_size is None:
@@ -295,7 +295,7 @@ class SuperResolveForm(QWidget):
         """That of the layer; None also where it is wrong."""
         layer = self.layer.layer
         try:
-            require_stack(layer)
+            require_stack(layer, in_colour=True)
             return self.z_table.table_of(finest_data(layer).shape[0])
         except InputError:
             return None

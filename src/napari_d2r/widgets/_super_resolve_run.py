@@ -13,6 +13,7 @@ from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QObject, Signal
 
 from napari_d2r._npe2 import METADATA
+from napari_d2r.io import channels_last
 from napari_d2r.jobs import (
     BlockWritten,
     CancelToken,
@@ -128,6 +129,7 @@ class SuperResolveRun(QObject):
         self.changed.emit()
 
     def _show(self, array: Any) -> None:
+        """An array (Z, Y, X), or (Z, Y, X, 3) for a source in colour."""
         wish, plan = self.planned.wish, self.planned.plan
         about = provenance(self.planned)
         facts = about.model_dump(mode="json") | {"is_complete": False, "path": str(plan.output)}
@@ -255,7 +257,7 @@ def _work(
         if isinstance(event, Started):
             assert event.output is not None
             growing = GrowingArray(zarr.open_array(event.output / "0", mode="r"))
-            yield _Opened(growing)
+            yield _Opened(_shown(growing))
             if is_resumed:
                 growing.take_all()
                 yield BlockWritten((0, 0, 0), planned.plan.output_shape)
@@ -263,7 +265,7 @@ def _work(
         yield finished
         return
     path, uncertainty = finished.result.path, finished.result.uncertainty
-    yield _Opened(zarr.open_array(path / "0", mode="r"), path, uncertainty)
+    yield _Opened(_shown(zarr.open_array(path / "0", mode="r")), path, uncertainty)
     if planned.tiff is None:
         yield Finished(Outcome.COMPLETED, path)
         return
@@ -271,6 +273,11 @@ def _work(
     for event in save_result(path, planned.tiff, cancel):
         if not isinstance(event, Started):
             yield event
+
+
+def _shown(array: Any) -> Any:
+    """As a layer takes it, whose colours come last."""
+    return channels_last(array, "The result") if len(array.shape) == 4 else array
 
 
 def _layer_of(viewer: Any, path: str) -> Any:

@@ -135,6 +135,7 @@ def plan_lines(planned: Planned) -> list[str]:
     """The plan in words."""
     plan = planned.plan
     shape = " × ".join(map(str, plan.output_shape))
+    colours = "" if plan.volume.num_channels is None else ", in colour"
     how = planned.wish.model_title
     bits = "" if plan.engine == "torch" else f", by {plan.engine}"
     num_bytes = plan.num_bytes * (2 if planned.tiff else 1)
@@ -142,7 +143,7 @@ def plan_lines(planned: Planned) -> list[str]:
     where = "" if cluster is None else f", in blocks by {_elsewhere(cluster)}"
     alone = "" if cluster is None else " in one process"
     lines = [
-        f"Result: {shape} voxels of {plan.voxel_size}",
+        f"Result: {shape} voxels of {plan.voxel_size}{colours}",
         f"{how}, factor {plan.grid.factor:g}, on {_device_name(plan.device)}{bits}{where}",
         f"About {_duration(plan.seconds)}{alone}; memory {plan.memory_bytes / 1e9:.1f} GB, "
         f"disk at most {_size(num_bytes)}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -24,10 +24,12 @@ def as_command(wish: TrainWish, planned: PlannedTraining | None) -> str:
     InputError
         Where there is no stack to learn from.
     """
-    stack, edges = _stack(wish, planned)
+    stack, edges, channel = _stack(wish, planned)
     words = ["napari-d2r", "train", stack, str(_model(wish, planned))]
     words += ["--preset", wish.preset, *_changes(wish.job, load_preset(wish.preset))]
     words += ["--voxel-size", ",".join(f"{edge:.9g}" for edge in edges)]
+    if channel is not None:
+        words += ["--channel", channel]
     if planned is not None and planned.how == "resume":
         words.append("--resume")
     return _explained(shell_line(words) + "\n", stack, wish)
@@ -41,29 +43,33 @@ def as_python(wish: TrainWish, planned: PlannedTraining | None) -> str:
     InputError
         Where there is no stack to learn from.
     """
-    stack, edges = _stack(wish, planned)
+    stack, edges, channel = _stack(wish, planned)
     preset = load_preset(wish.preset)
     overrides = [change for change in _changes(wish.job, preset) if change != "--set"]
-    size = ", ".join(f"{edge:.9g}" for edge in edges)
+    size = f"VoxelSize({', '.join(f'{edge:.9g}' for edge in edges)})"
+    size += "" if channel is None else f", channel={channel!r}"
     resume = ", resume=True" if planned is not None and planned.how == "resume" else ""
     lines = [
         "from napari_d2r import VoxelSize, load_preset, open_volume, train",
         "",
-        f"stack = open_volume({stack!r}, voxel_size=VoxelSize({size}))",
+        f"stack = open_volume({stack!r}, voxel_size={size})",
         f"job = load_preset({wish.preset!r})" + (f".override({overrides!r})" if overrides else ""),
         f"train(stack, {str(_model(wish, planned))!r}, job=job{resume})",
     ]
     return _explained("\n".join(lines) + "\n", stack, wish)
 
 
-def _stack(wish: TrainWish, planned: PlannedTraining | None) -> tuple[str, VoxelSize]:
-    """The file to learn from, or a placeholder, and its voxel size."""
+def _stack(
+    wish: TrainWish, planned: PlannedTraining | None
+) -> tuple[str, VoxelSize, Literal["all"] | None]:
+    """The file to learn from, or a placeholder, its voxel size, and how to read its channels."""
     project = planned.found.project if planned is not None and planned.how == "resume" else None
     if project is not None:
-        return str(wish.folder / project.stack), VoxelSize(*project.voxel_size_nm)
+        together: Literal["all"] | None = None if project.num_channels is None else "all"
+        return str(wish.folder / project.stack), VoxelSize(*project.voxel_size_nm), together
     if wish.problem or wish.voxel_size is None:
         raise InputError(wish.problem)
-    return stack_path(wish.layer), wish.voxel_size
+    return stack_path(wish.layer), wish.voxel_size, "all" if wish.layer.rgb else None
 
 
 def _explained(text: str, stack: str, wish: TrainWish) -> str:

@@ -63,7 +63,7 @@ class TrainForm(QWidget):
         folder = self.project.text().strip()
         layer, voxel_size = self.layer.layer, self.voxel_size.value
         try:
-            require_stack(layer)
+            require_stack(layer, in_colour=True)
             if voxel_size is None:
                 raise InputError(
                     f"The voxel size of {layer.name} is not known; enter its three edges in nm."

@@ -159,6 +159,8 @@ class TrainingRun(QObject):
         self.record.begin()
         edges = ",".join(f"{edge:.9g}" for edge in ready.project.voxel_size_nm)
         options = {"new": [], "resume": ["--resume"], "start over": ["--overwrite"]}[ready.how]
+        if ready.project.num_channels is not None:
+            options = ["--channel", "all", *options]
         self._child = JobChild(
             [
                 *("train", str(ready.stack), str(ready.model)),

@@ -41,9 +41,12 @@ def methods_paragraph(about: Provenance) -> str:
 def _what(about: Provenance) -> str:
     slices, height, width = about.source_shape
     region = " (a region of it)" if about.region else ""
+    channels = "three colours" if about.is_rgb else f"{about.num_channels} channels"
+    edges = _edges(about.source_voxel_size_nm)
+    together = "" if about.num_channels is None else f", {channels} together,"
     return (
         f"The stack “{about.source}”{region} of {slices} slices of {height} × {width} pixels "
-        f"({_edges(about.source_voxel_size_nm)}) was sampled {about.factor:g} times finer "
+        f"({edges}){together} was sampled {about.factor:g} times finer "
         f"along z ({_edges(about.voxel_size_nm)}) with napari-d2r {about.version}."
     )
 
