@@ -23,7 +23,9 @@ from napari_d2r.jobs import (
     StageStarted,
     TrainJob,
     Warned,
+    load_preset,
 )
+from napari_d2r.stages.train import resolve_train, run_train
 from napari_d2r.volumes import Volume
 
 pytest.importorskip("qtpy.QtWidgets")
@@ -88,6 +90,48 @@ def test_a_file_is_used_in_place_only_while_it_holds_the_same(
     assert prepared(wish, file).stack == file
     wish.layer.data[4, 5, 6] += 1
     assert prepared(wish, file).stack.parent == wish.folder
+
+
+@pytest.fixture
+def wish_in_colour(wish: TrainWish) -> TrainWish:
+    grey = wish.layer.data
+    layer = Image(np.stack([grey, 255 - grey, grey // 2], axis=-1), name="colours", rgb=True)
+    options = "prior.network.options={width: 4, multipliers: [1], blocks: 1}"
+    steps = "prior.optimizer={max_steps: 2, batch: 2, validate_every: 2}"
+    job = load_preset("e2e").override([options, steps, "prior.columns=16", "device=cpu"])
+    return replace(wish, layer=layer, job=job, preset="e2e")
+
+
+def test_a_file_in_colour_is_used_in_place_only_while_it_holds_the_same(
+    wish_in_colour: TrainWish, tmp_path: Path
+) -> None:
+    wish, size = wish_in_colour, wish_in_colour.voxel_size
+    data = wish.layer.data
+    file = save_tiff(
+        tmp_path / "rgb.tif", iter(data), shape=data.shape, dtype=data.dtype, voxel_size=size
+    )
+    ready = prepared(wish, file)
+    assert (ready.stack, ready.project.num_channels) == (file, 3)
+    data[4, 5, 6, 2] += 1
+    ready = prepared(wish, file)
+    assert ready.stack.parent == wish.folder
+    stored = open_volume(ready.stack, channel="all").read()
+    np.testing.assert_array_equal(np.moveaxis(stored, 0, -1), data)
+
+
+def test_a_training_in_colour_is_gone_on_with_without_its_layer(
+    wish_in_colour: TrainWish,
+) -> None:
+    ready, cancel = prepared(wish_in_colour), CancelToken()
+    volume = open_volume(ready.stack, channel="all")
+    for _ in run_train(resolve_train(wish_in_colour.job, volume, ready.model), cancel=cancel):
+        cancel.cancel()
+    begun = look_into(wish_in_colour.folder)
+    assert begun.state == "unfinished" and begun.job is not None
+    again = replace(wish_in_colour, layer=None, job=begun.job, problem="There is no image.")
+    plan = planned(again)
+    assert plan.how == "resume" and "in colour" in plan.lines[1]
+    assert "--channel all" in as_command(again, plan)
 
 
 def test_of_a_large_stack_only_the_part_that_is_learned_from_is_written(wish: TrainWish) -> None:

@@ -158,8 +158,8 @@ def _folder(folder: Path, cancel: CancelToken, channel: int) -> Events:
             Finding(
                 "colour",
                 "warning",
-                "The slices are in colour; one channel has to be chosen, and channel "
-                f"{channel} was inspected.",
+                "The slices are in colour; choose one channel, or a method that restores all "
+                f"together. Channel {channel} was inspected.",
             )
         )
 
