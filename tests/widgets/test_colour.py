@@ -244,6 +244,21 @@ def test_the_live_preview_is_in_colour_and_follows_to_a_grey_stack(
     np.testing.assert_array_equal(np.asarray(preview().data)[::4, 0], grey.data[:, 20])
 
 
+def test_compare_shows_the_luminance_of_rgb_layers_beside_grey_ones(
+    viewer: Any, add_stack: Any, add_colours: Any, open_widget: Any, settle: Any,
+    stack: Volume, colours: NDArray[np.uint8],
+) -> None:  # fmt: skip
+    luminance = colours @ np.array([0.299, 0.587, 0.114])
+    add_stack(luminance.astype(np.float32), name="grey")
+    add_colours(name="coloured")
+    widget = open_widget("Compare")
+    settle(widget)
+    assert sorted(widget._scene.labels) == ["coloured, luminance (linear)", "grey (linear)"]
+    one, other = (widget.panes.pictures.of(number, "XZ").values for number in range(2))
+    assert np.ptp(one) > 10
+    np.testing.assert_allclose(one, other, atol=0.01)
+
+
 @pytest.mark.slow
 def test_a_model_is_trained_from_an_rgb_layer_and_used(
     viewer: Any,
@@ -278,6 +293,7 @@ def test_a_model_is_trained_from_an_rgb_layer_and_used(
 
     widget = open_widget("Super-resolve")
     widget.form.model.choose_folder(project / "in colour model")
+    qtbot.waitUntil(lambda: "3 channels together" in widget.form.model.note.text(), timeout=15000)
     assert "Finished" in run(widget)
     assert result().rgb
     np.testing.assert_array_equal(np.asarray(result().data)[::4], colours)

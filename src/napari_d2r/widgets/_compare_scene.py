@@ -11,12 +11,26 @@ from numpy.typing import NDArray
 
 from napari_d2r._npe2 import METADATA
 from napari_d2r.errors import InputError
+from napari_d2r.volumes import ArrayLike
 from napari_d2r.widgets._compare_sampling import Axis, Grid, Point, Stack, common_grid
 from napari_d2r.widgets._layers import finest_data, require_stack, voxel_size_of
 from napari_d2r.widgets._provenance import find_source, is_result, provenance_in
 
 MAX_LAYERS = 4
 PIXELS = "pixels"
+_RED_GREEN_BLUE = np.array([0.299, 0.587, 0.114], np.float32)  # in the luma of Rec. ITU-R BT.601
+
+
+class Luminance:
+    """An RGB or RGBA array as grey values (Z, Y, X), in its own range; read as it is asked for."""
+
+    def __init__(self, colours: ArrayLike) -> None:
+        self._colours = colours
+        self.shape, self.dtype = tuple(colours.shape[:3]), np.dtype(np.float32)
+
+    def __getitem__(self, key: Any, /) -> NDArray[np.float32]:
+        """Of a box, as three slices."""
+        return np.asarray(self._colours[key])[..., :3].astype(np.float32) @ _RED_GREEN_BLUE
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,13 +80,13 @@ def make_scene(layers: Sequence[Any], are_linear: Sequence[bool]) -> Scene:
     Raises
     ------
     InputError
-        For no layer, what is not a grey stack, layers in pixels beside layers with units
-        of length, and complex values.
+        For no layer, what is not a stack, layers in pixels beside layers with units of
+        length, and complex values.
     """
     if not layers:
         raise InputError("There is nothing to compare; open a stack, then its result.")
     for layer in layers:
-        require_stack(layer)
+        require_stack(layer, in_colour=True)
     in_pixels = [layer.name for layer in layers if units_in_nm(layer.units) is None]
     if in_pixels and len(set(in_pixels)) < len({layer.name for layer in layers}):
         raise InputError(
@@ -124,7 +138,10 @@ def _stack_of(layer: Any, is_linear: bool) -> Stack:
     unit = np.asarray(units_in_nm(layer.units) or (1.0, 1.0, 1.0))
     first = np.asarray(layer.data_to_world((0, 0, 0))) * unit
     step = np.asarray(layer.data_to_world((1, 1, 1))) * unit - first
-    return Stack(layer.name, data, _point(step), _point(first), is_linear)
+    name = layer.name
+    if layer.rgb:
+        name, data = f"{name}, luminance", Luminance(data)
+    return Stack(name, data, _point(step), _point(first), is_linear)
 
 
 def _label(stack: Stack, grid: Axis) -> str:
@@ -157,7 +174,7 @@ def _measured_positions(layers: Sequence[Any], stacks: Sequence[Stack]) -> NDArr
 
 def _is_stack(layer: Any) -> bool:
     try:
-        require_stack(layer)
+        require_stack(layer, in_colour=True)
     except InputError:
         return False
     return True
@@ -167,7 +184,8 @@ def _is_twin(layer: Any, other: Any) -> bool:
     size, same = voxel_size_of(layer), voxel_size_of(other)
     if size is None or same is None:
         return False
-    is_as_long = np.allclose(finest_data(layer).shape, finest_data(other).shape, rtol=0.1)
+    shape, as_long = (finest_data(one).shape[:3] for one in (layer, other))
+    is_as_long = np.allclose(shape, as_long, rtol=0.1)
     return bool(is_as_long and np.allclose(tuple(size), tuple(same), rtol=5e-3))
 
 

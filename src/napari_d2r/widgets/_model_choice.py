@@ -211,10 +211,12 @@ def _entry(found: Any) -> dict[str, Any]:
     is_bundled = found.origin == "bundled"
     low, high = card.gap_range
     gaps = f"slices {low:g} to {high:g} pixels apart" if high > low else f"a gap of {low:g} pixels"
+    num_channels = card.options.get("out_channels", 1)
+    together = "" if num_channels == 1 else f", {num_channels} channels together"
     return {
         "name": found.name,
         "fields": {} if is_bundled else {"model": found.path},
         "sha": card.weights_sha256,
         "choices": choices_of(card),
-        "note": f"Learned from {card.trained_on}, for {gaps}.",
+        "note": f"Learned from {card.trained_on}, for {gaps}{together}.",
     }
