@@ -203,7 +203,7 @@ def test_an_output_that_cannot_be_written(run: Any, here: Path, monkeypatch: Any
     for name in ("old.tif", "old.ome.zarr"):
         refuses(run, "--overwrite", "super-resolve", stack, name, *LINEAR, *SIZE)
     refuses(run, "no folder", "super-resolve", stack, "none/out.tif", *LINEAR, *SIZE)
-    refuses(run, ".ome.zarr or .tif", "super-resolve", stack, "out.png", *LINEAR, *SIZE)
+    refuses(run, ".ome.zarr, .tif or .h5", "super-resolve", stack, "out.png", *LINEAR, *SIZE)
     usage = shutil.disk_usage(here)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
     refuses(run, "free some space", "super-resolve", stack, "out.zarr", *LINEAR, *SIZE)

@@ -29,7 +29,7 @@ from napari_d2r.jobs import (
     SuperResolveJob,
     Workers,
 )
-from napari_d2r.stages.super_resolve import resolve_super_resolve, run_super_resolve
+from napari_d2r.stages.super_resolve import beside, resolve_super_resolve, run_super_resolve
 from napari_d2r.volumes import Volume, VoxelSize
 
 pytest.importorskip("distributed")
@@ -158,6 +158,21 @@ def test_workers_write_the_pyramid_and_one_process_goes_on_with_it(
     ]
     assert parts == [6, 7, 8]
     assert levels_of(path) == alone
+
+
+def test_workers_fill_the_half_widths_too(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = tmp_path / "here.ome.zarr", tmp_path / "there.ome.zarr"
+    asked = {"method": "linear", "uncertainty": True}
+    list(stream(job().model_copy(update=asked), file, here))
+    with monkeypatch.context() as patch:
+        patch.setattr("napari_d2r.stages._fill.begin_shard", None)  # of the process that was asked
+        events = list(stream(job(workers=1).model_copy(update=asked), file, there))
+    assert events[-1].outcome is Outcome.COMPLETED
+    assert sum(isinstance(event, Workers) for event in events) >= 2  # by one cluster, asked twice
+    assert levels_of(there) == levels_of(here)
+    assert levels_of(beside(there)) == levels_of(beside(here))
 
 
 def test_a_lost_scheduler_is_said_and_resume_goes_on(

@@ -293,7 +293,7 @@ def test_what_cannot_be_written_is_refused_before_any_work(
             resolve_super_resolve(LINEAR, stack, tmp_path / name, **keep)
 
     refused("missing/out.ome.zarr", "There is no folder")
-    refused("out.mrc", r"\.ome\.zarr or \.tif")
+    refused("out.mrc", r"\.ome\.zarr, \.tif or \.h5")
     (tmp_path / "mine.tif").mkdir()
     refused("mine.tif", "is a folder", overwrite=True)  # and not after an hour of work
     (tmp_path / "mine.zarr").mkdir()

@@ -19,6 +19,8 @@ from napari_d2r.io import OmeZarrOutput, Shard
 from napari_d2r.jobs import BlockWritten, CancelToken, Event, Outcome, Progress, Warned, Workers
 from napari_d2r.stages._ahead import made_ahead
 from napari_d2r.stages._beats import CountingToken
+from napari_d2r.stages._guard import with_fallback
+from napari_d2r.stages._half_widths import HalfWidths
 from napari_d2r.stages._super_resolve_plan import SuperResolvePlan
 
 __all__ = ["Compute", "Put", "compute_here", "fill_shards"]
@@ -30,10 +32,15 @@ Compute = Callable[[Iterator[Shard], CancelToken], Generator[Put | Workers, None
 
 
 def compute_here(
-    plan: SuperResolvePlan, output: OmeZarrOutput, *, half_widths: bool = False
+    plan: SuperResolvePlan,
+    damaged: tuple[int, ...],
+    output: OmeZarrOutput,
+    half_widths: HalfWidths | None = None,
 ) -> Compute:
     """In this process, one after the other; the last is written while the next is computed."""
-    begin = partial(begin_shard, half_widths=True) if half_widths else begin_shard
+    predictor, begin = with_fallback(plan.predictor, damaged), begin_shard
+    if half_widths is not None:
+        predictor, begin = half_widths.of(plan.predictor), partial(begin_shard, half_widths=True)
     fitting: int | None = None  # lateral edge above which memory has run out
 
     def compute(shards: Iterator[Shard], stop: CancelToken) -> Generator[Put, None, None]:
@@ -42,7 +49,7 @@ def compute_here(
                 plan.volume,
                 plan.grid,
                 box,
-                plan.predictor,
+                predictor,
                 plan.intensity,
                 plan.gap,
                 plan.device,

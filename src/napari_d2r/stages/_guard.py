@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -12,11 +11,9 @@ from numpy.typing import NDArray
 from napari_d2r.inference import AxialPredictor, FallbackPredictor, InterpolationPredictor
 from napari_d2r.inspection import Finding, Inspection, inspect_stream, inspect_volume
 from napari_d2r.jobs import CancelToken, Finished, Progress, Warned
-from napari_d2r.stages._super_resolve_plan import SuperResolvePlan
 from napari_d2r.volumes import Volume, centred_box, crop
 
 __all__ = [
-    "guarded",
     "look_through",
     "seen_in",
     "sound_slices",
@@ -58,11 +55,6 @@ def told(findings: Iterable[Finding]) -> Iterator[Warned]:
     for one in findings:
         if one.severity != "note" or one.kind in _TOLD_NOTES:
             yield Warned(one.sentence, one.kind)
-
-
-def guarded(plan: SuperResolvePlan, damaged: tuple[int, ...]) -> SuperResolvePlan:
-    """The plan, with linear interpolation in the damaged gaps."""
-    return replace(plan, predictor=with_fallback(plan.predictor, damaged))
 
 
 def with_fallback(predictor: AxialPredictor, damaged: tuple[int, ...]) -> AxialPredictor:

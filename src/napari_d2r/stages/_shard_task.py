@@ -26,10 +26,26 @@ from napari_d2r.jobs import SuperResolveJob
 from napari_d2r.stages._device import kind_of, resolve_device
 from napari_d2r.stages._engine import TORCH, is_plain, resolve_engine
 from napari_d2r.stages._guard import with_fallback
+from napari_d2r.stages._half_widths import HalfWidths
 from napari_d2r.stages._super_resolve_plan import SuperResolvePlan, predictor_of_job
 from napari_d2r.volumes import AxialGrid, IntensityRange, Volume
 
-__all__ = ["ShardTask", "compute_shard"]
+__all__ = ["ShardTask", "compute_shard", "require_readable"]
+
+
+def require_readable(volume: Volume) -> None:
+    """Refuse voxels that are in the memory of this process only.
+
+    Raises
+    ------
+    InputError
+        For those.
+    """
+    if isinstance(volume.data, np.ndarray):
+        raise InputError(
+            f"{volume.name} is in memory, where other processes cannot read it; save it as "
+            "OME-Zarr or TIFF first."
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,24 +63,18 @@ class ShardTask:
     gap: float
     damaged: tuple[int, ...]
     output: SharedOutput
+    half_widths: HalfWidths | None
     key: str
 
     @classmethod
     def of(
-        cls, plan: SuperResolvePlan, damaged: tuple[int, ...], output: OmeZarrOutput
+        cls,
+        plan: SuperResolvePlan,
+        damaged: tuple[int, ...],
+        output: OmeZarrOutput,
+        half_widths: HalfWidths | None = None,
     ) -> ShardTask:
-        """The task of a plan that fills ``output``.
-
-        Raises
-        ------
-        InputError
-            For voxels that are in the memory of this process only.
-        """
-        if isinstance(plan.volume.data, np.ndarray):
-            raise InputError(
-                f"{plan.volume.name} is in memory, where other processes cannot read it; save it "
-                "as OME-Zarr or TIFF first."
-            )
+        """The task of a plan that fills ``output``."""
         model, refiner = plan.model, plan.refiner
         found: dict[str, object] = {}
         if refiner is not None:
@@ -83,7 +93,8 @@ class ShardTask:
             plan.gap,
             damaged,
             output.shared,
-            f"{output.identity} {kind_of(plan.job, plan.device)}",
+            half_widths,
+            f"{output.identity} {kind_of(plan.job, plan.device)} {half_widths is not None}",
         )
 
 
@@ -106,7 +117,16 @@ def compute_shard(task: ShardTask, shard: Shard, sources: Mapping[Shard, int]) -
     predictor, device = _ready[task.key]
 
     def part(box: Box) -> Callable[[], NDArray[Any]]:
-        return begin_shard(task.volume, task.grid, box, predictor, task.intensity, task.gap, device)
+        return begin_shard(
+            task.volume,
+            task.grid,
+            box,
+            predictor,
+            task.intensity,
+            task.gap,
+            device,
+            half_widths=task.half_widths is not None,
+        )
 
     arrived, edge = fill_in_parts(part, Box(shard.start, shard.stop))
     return task.output.put(shard, arrived()), edge is not None
@@ -140,6 +160,8 @@ def _engine_of(task: ShardTask) -> tuple[AxialPredictor, torch.device]:
                 f"A worker would compute by {engine}, and not by {task.engine} as planned; pass "
                 "--engine torch, which all have."
             )
+    if task.half_widths is not None:
+        return task.half_widths.of(predictor), device
     return with_fallback(predictor, task.damaged), device
 
 

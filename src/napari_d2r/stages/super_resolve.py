@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,8 @@ from napari_d2r.jobs import (
 )
 from napari_d2r.stages._device import begun_otherwise, computed_on
 from napari_d2r.stages._fill import Compute, compute_here, fill_shards
-from napari_d2r.stages._guard import guarded, look_through, told, told_damage
-from napari_d2r.stages._half_widths import half_width_plan
+from napari_d2r.stages._guard import look_through, told, told_damage
+from napari_d2r.stages._half_widths import HalfWidths, half_widths_of
 from napari_d2r.stages._identity import identity_of
 from napari_d2r.stages._output_file import is_one_file, kind_of_file, save_as_one_file
 from napari_d2r.stages._output_grid import too_wide
@@ -165,21 +165,22 @@ def _run(
     facts = provenance.model_copy(update={"linear_gaps": damaged}).model_dump(mode="json")
     facts[OF_RESULT] = output.identity
     yield StageStarted("super-resolve", 1, _num_stages(plan))
-    with _computing(guarded(plan, damaged), damaged, output) as compute:
+    with _computing(plan, damaged) as compute:
         outcome, num_written = yield from _fill(
-            plan, output, compute, cancel, began, 2, first=first
+            plan, output, compute(output), cancel, began, 2, first=first
         )
-    if outcome is Outcome.COMPLETED and plan.uncertainty is not None:
-        outcome = yield from _fill_beside(
-            plan,
-            plan.uncertainty,
-            damaged,
-            create,
-            cancel,
-            began,
-            overwrite,
-            facts,
-        )
+        if outcome is Outcome.COMPLETED and plan.uncertainty is not None:
+            outcome = yield from _fill_beside(
+                plan,
+                plan.uncertainty,
+                damaged,
+                create,
+                compute,
+                cancel,
+                began,
+                overwrite,
+                facts,
+            )
     if outcome is Outcome.COMPLETED:
         outcome = yield from _deliver(plan, output, cancel, overwrite, facts, _num_stages(plan))
     if outcome is not Outcome.COMPLETED:
@@ -206,23 +207,31 @@ def _resolved(plan: SuperResolvePlan, began: float, num_written: int) -> SuperRe
 
 @contextmanager
 def _computing(
-    plan: SuperResolvePlan, damaged: tuple[int, ...], output: OmeZarrOutput
-) -> Iterator[Compute]:
-    """What computes the shards: this process, or the workers that the job asks for."""
+    plan: SuperResolvePlan, damaged: tuple[int, ...]
+) -> Iterator[Callable[..., Compute]]:
+    """What computes the shards of an output: this process, or the workers that the job asks for.
+
+    With `HalfWidths` as the second argument it computes those instead.
+    """
     if plan.job.cluster is None:
-        yield compute_here(plan, output)
+        yield partial(compute_here, plan, damaged)
         return
     try:
         from napari_d2r.stages._cluster import computed_by, connected
-        from napari_d2r.stages._shard_task import ShardTask
+        from napari_d2r.stages._shard_task import ShardTask, require_readable
     except ModuleNotFoundError as error:
         raise InputError(
             "Several processes need dask.distributed; install it with "
             "pip install 'napari-d2r[cluster]'."
         ) from error
-    task = ShardTask.of(plan, damaged, output)
+    require_readable(plan.volume)
     with connected(plan.job.cluster) as client:
-        yield partial(computed_by, client, task, output.sources)
+
+        def by_workers(output: OmeZarrOutput, half_widths: HalfWidths | None = None) -> Compute:
+            task = ShardTask.of(plan, damaged, output, half_widths)
+            return partial(computed_by, client, task, output.sources)
+
+        yield by_workers
 
 
 def _fill(
@@ -266,6 +275,7 @@ def _fill_beside(
     card: UncertaintyCard,
     damaged: tuple[int, ...],
     create: Callable[[Path], OmeZarrOutput],
+    compute: Callable[..., Compute],
     cancel: CancelToken | None,
     began: float,
     overwrite: bool,
@@ -277,18 +287,18 @@ def _fill_beside(
     if not overwrite and is_beside(plan.output, facts[OF_RESULT]):
         return Outcome.COMPLETED  # a run that is resumed had come so far
     try:
-        widths, scale = half_width_plan(plan, card, damaged, cancel)
+        widths = half_widths_of(plan, card, damaged, cancel)
     except Interrupted:
         return Outcome.CANCELLED
-    output = create(widths.store)
+    plan = replace(plan, output=beside(plan.output))
+    output = create(plan.store)
     try:
-        compute = compute_here(widths, output, half_widths=True)
         outcome, _ = yield from _fill(
-            widths, output, compute, cancel, began, number + 1, is_shown=False
+            plan, output, compute(output, widths), cancel, began, number + 1, is_shown=False
         )
         if outcome is Outcome.COMPLETED:
-            about = {"kind": "uncertainty", "level": card.model.level, "scale": scale}
-            outcome = yield from _deliver(widths, output, cancel, overwrite, {**facts, **about}, 3)
+            about = {"kind": "uncertainty", "level": card.model.level, "scale": widths.scale}
+            outcome = yield from _deliver(plan, output, cancel, overwrite, {**facts, **about}, 3)
         return outcome
     finally:
         output.release()
