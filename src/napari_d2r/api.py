@@ -110,7 +110,7 @@ def super_resolve(
     stack
         Path or volume of (Z, Y, X) slices.
     output
-        ``*.ome.zarr`` or ``*.tif``.
+        ``*.ome.zarr``, ``*.tif`` or ``*.h5``.
     model
         Folder of a trained model, or ``"bundled"``, which is used where neither this nor
         ``job`` names another; counts more than the ``method`` of ``job``.
