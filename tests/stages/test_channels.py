@@ -69,6 +69,7 @@ def test_all_channels_are_restored_each_in_its_own_range(
     [
         ({}, "out.tif", "written as OME-Zarr only"),
         ({"uncertainty": True}, "out.ome.zarr", "Half-widths of several channels"),
+        ({"engine": "half"}, "out.ome.zarr", "in float32 only; pass --engine torch"),
         ({"method": "linear", "model": None}, "out.ome.zarr", "choose one with --channel N"),
     ],
 )

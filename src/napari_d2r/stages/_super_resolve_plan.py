@@ -263,6 +263,8 @@ def _check_channels(
         )
     if job.uncertainty:
         raise InputError("Half-widths of several channels cannot be told; leave uncertainty out.")
+    if job.engine not in ("auto", TORCH):
+        raise InputError("Channels are restored together in float32 only; pass --engine torch.")
     if is_one_file(output):
         raise InputError(
             f"{output.name} would hold several channels, which are written as OME-Zarr only; give "

@@ -42,7 +42,7 @@ _WORDS = {
     r"; choose one with --channel N": "; split it (Layers > Split RGB) and choose one channel",
     r"leave out solver, steps and samples": "leave them under Method as they were",
     r"so there is no direction to choose; leave it out": "so there is no direction to choose",
-    r"pass --engine torch, which all have": "choose the engine torch, which all have",
+    r"pass --engine torch": "choose the engine torch",
     r"pass a smaller --shard or fewer --workers": "take fewer workers",
     r"begin it again, and press Resume": "start it again, and press Resume",
     r"repeat it with --overwrite": "press Start over",
