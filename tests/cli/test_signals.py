@@ -50,7 +50,9 @@ def test_a_stopped_training_says_who_asked(
     assert returned == code, said
     assert "what is finished is kept" in said
     assert "Traceback" not in said
-    assert files_of(model) == ["work/identity", "work/job.yaml", "work/prior.safetensors"]
+    assert files_of(model) == [
+        f"work/{name}" for name in ("computed_on", "identity", "job.yaml", "prior.safetensors")
+    ]
 
 
 def test_a_killed_training_leaves_no_model_and_can_be_started_anew(
