@@ -158,14 +158,15 @@ def tree(folder: Path) -> Tree:
 def wrong(code: int, said: str, found: Tree, expected: Tree) -> str:
     """What is wrong with a resumed run; nothing, if its result is that of the uninterrupted one.
 
-    Killed once its result stood there, it may say so, and leave what it was deleting.
+    A training that was killed once its models stood there may say so, and leave what it was
+    deleting.
     """
-    was_complete = code == 2 and ("is complete" in said or "exists" in said)
+    was_complete = code == 2 and "is complete" in said
     if code != 0 and not was_complete:
         return f"exit code {code}: {said.strip().splitlines()[-1] if said.strip() else ''}"
     extra = found.keys() - expected.keys()
     if was_complete:
-        extra = {name for name in extra if not name.startswith(("model/work/", "out."))}
+        extra = {name for name in extra if not name.startswith("model/work/")}
     if extra:
         return f"left behind: {sorted(extra)[0]}"
     missing = expected.keys() - found.keys()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from napari_d2r.errors import DiskFullError, InputError
-from napari_d2r.io import _save_hdf5, open_source, open_volume
+from napari_d2r.io import OmeZarrOutput, _save_hdf5, open_source, open_volume
 from napari_d2r.jobs import (
     BlockWritten,
     CancelToken,
@@ -98,6 +98,32 @@ def test_a_full_disk_leaves_the_store_and_no_file(
     assert {file.name for file in tmp_path.iterdir()} == left
     list(stream(sharded, wide, path, origin=ORIGIN, resume=True))
     require_same(path, store)
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".h5"])
+def test_killed_once_the_file_stands_there_it_is_complete(
+    wide: Volume,
+    sharded: SuperResolveJob,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    suffix: str,
+) -> None:
+    path = tmp_path / f"out{suffix}"
+
+    def killed(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(OmeZarrOutput, "discard", killed)
+        list(stream(sharded, wide, path))
+    before = path.stat().st_mtime_ns
+    assert len(list(tmp_path.iterdir())) > 1
+    with pytest.raises(InputError, match="exists"):  # of a run that is not resumed
+        list(stream(sharded, wide, path))
+    *_, ended = stream(sharded, wide, path, resume=True)
+    assert ended.outcome is Outcome.COMPLETED
+    assert path.stat().st_mtime_ns == before
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
 def test_other_programs_open_it(wide: Volume, sharded: SuperResolveJob, tmp_path: Path) -> None:

@@ -236,10 +236,13 @@ def resolve_super_resolve(
         sampler,
         refiner,
     )
-    if resume and begun is None and is_made(plan):
+    is_there = resume and is_made(plan)
+    if is_there and begun is None:
         kept = f"{output.name} is complete, of the same input, model and settings; it is kept."
         return replace(plan, is_made=True, warnings=(kept,))
-    check_output(output, overwrite, "exists" if begun else _OTHER)
+    # A file stands there before the store that it was made of is gone.
+    is_ours = is_there and is_one_file(output)
+    check_output(output, overwrite or is_ours, "exists" if begun else _OTHER)
     _check_memory(plan)
     if begun is None:  # an interrupted run has most of its room already
         check_room(output, plan.num_bytes, plan.num_files)

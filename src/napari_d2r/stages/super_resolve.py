@@ -37,7 +37,7 @@ from napari_d2r.stages._output_grid import too_wide
 from napari_d2r.stages._provenance import provenance_of
 from napari_d2r.stages._sampling import Choices, choices_of, refiners_in, with_sampler
 from napari_d2r.stages._super_resolve_plan import SuperResolvePlan, resolve_super_resolve
-from napari_d2r.stages._uncertainty import OF_RESULT, beside, is_beside
+from napari_d2r.stages._uncertainty import OF_RESULT, beside, is_beside, is_of
 from napari_d2r.volumes import VoxelSize
 
 __all__ = [
@@ -315,6 +315,9 @@ def _deliver(
     """Make of the whole store what was asked for; returns how it ended."""
     if not is_one_file(plan.output):
         output.publish(facts)
+        return Outcome.COMPLETED
+    if not overwrite and is_of(plan.output, facts[OF_RESULT]):
+        output.discard()  # a run that is resumed had come so far
         return Outcome.COMPLETED
     yield StageStarted(f"write {kind_of_file(plan.output)}", number, _num_stages(plan))
     steps = save_as_one_file(
