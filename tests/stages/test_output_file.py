@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from napari_d2r.errors import DiskFullError, InputError
-from napari_d2r.io import OmeZarrOutput, _save_hdf5, open_source, open_volume
+from napari_d2r.io import OmeZarrOutput, _save_hdf5, open_source, open_volume, save_hdf5_stream
 from napari_d2r.jobs import (
     BlockWritten,
     CancelToken,
@@ -21,7 +21,7 @@ from napari_d2r.jobs import (
     SuperResolveJob,
 )
 from napari_d2r.stages.super_resolve import resolve_super_resolve, run_super_resolve
-from napari_d2r.volumes import Volume
+from napari_d2r.volumes import Volume, VoxelSize
 
 pytestmark = pytest.mark.usefixtures("known_rate")
 ORIGIN = (120.0, 30.0, -20.0)
@@ -76,6 +76,20 @@ def test_cancelled_in_the_midst_of_the_file_it_goes_on(
     events = list(stream(sharded, wide, path, origin=ORIGIN, resume=True))
     assert not any(isinstance(event, BlockWritten) for event in events)
     require_same(path, store)
+
+
+def test_slices_that_are_missing_leave_no_file(tmp_path: Path) -> None:
+    for values in ([np.zeros((4, 5))], [np.zeros((5, 4))] * 3):
+        steps = save_hdf5_stream(
+            tmp_path / "out.h5",
+            values,
+            shape=(3, 4, 5),
+            dtype=np.uint8,
+            voxel_size=VoxelSize(10, 10, 10),
+        )
+        with pytest.raises(ValueError, match=r"slices came|Slice 1 is"):
+            list(steps)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_leaves_the_store_and_no_file(

@@ -16,6 +16,7 @@ __all__ = [
     "disk_errors",
     "named_when_whole",
     "replace_file",
+    "require_free",
     "sync_file",
     "sync_folder",
     "sync_tree",
@@ -86,6 +87,20 @@ def disk_errors(path: Path, kept: str) -> Iterator[None]:
         if error.errno not in _FULL:
             raise
         raise DiskFullError(f"The disk is full while writing {path.name}; {kept}") from error
+
+
+def require_free(path: Path, *, overwrite: bool) -> None:
+    """Refuse a name for a file that is taken.
+
+    Raises
+    ------
+    InputError
+        By a folder, or by a file that is not to be replaced.
+    """
+    if path.is_dir() or (path.exists() and not overwrite):
+        raise InputError(
+            f"{path} exists already; choose another name or replace it with --overwrite."
+        )
 
 
 @contextmanager

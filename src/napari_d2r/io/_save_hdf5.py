@@ -11,10 +11,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_d2r.errors import InputError
-from napari_d2r.io._disk import named_when_whole
+from napari_d2r.io._disk import named_when_whole, require_free
 from napari_d2r.io._hdf5 import ORIGIN_UM, SIZE_UM
 from napari_d2r.io._provenance import PROVENANCE, provenance_text
+from napari_d2r.io._save_tiff import checked_slices
 from napari_d2r.volumes import VoxelSize
 
 __all__ = ["HDF5_SUFFIXES", "save_hdf5_stream", "write_hdf5"]
@@ -40,10 +40,7 @@ def save_hdf5_stream(
     DiskFullError
         If it does not fit; nothing is left behind.
     """
-    if path.is_dir() or (path.exists() and not overwrite):
-        raise InputError(
-            f"{path} exists already; choose another name or replace it with --overwrite."
-        )
+    require_free(path, overwrite=overwrite)
     with named_when_whole(path, overwrite=overwrite) as aside:
         yield from write_hdf5(aside, slices, **facts)
 
@@ -94,8 +91,8 @@ def write_hdf5(
         where = data.id.get_offset()
     with file.open("r+b") as stream:
         stream.seek(where)
-        for number, values in enumerate(slices):
-            stream.write(values.astype(dtype).tobytes())
+        for number, values in enumerate(checked_slices(slices, shape, dtype)):
+            stream.write(values.tobytes())
             yield number + 1, shape[0]
 
 

@@ -14,13 +14,13 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from napari_d2r.errors import InputError
-from napari_d2r.io._disk import disk_errors, sync_file, sync_folder
+from napari_d2r.io._disk import disk_errors, require_free, sync_file, sync_folder
 from napari_d2r.io._provenance import provenance_text
 from napari_d2r.volumes import Volume, VoxelSize
 
 __all__ = [
     "IMAGEJ_DTYPES",
+    "checked_slices",
     "imagej_facts",
     "ome_facts",
     "save_tiff",
@@ -82,10 +82,7 @@ def save_tiff(
         If it does not fit; nothing is left behind.
     """
     path, dtype = Path(path), np.dtype(dtype)
-    if path.is_dir() or (path.exists() and not overwrite):
-        raise InputError(
-            f"{path} exists already; choose another name or replace it with --overwrite."
-        )
+    require_free(path, overwrite=overwrite)
     stored = np.dtype(np.float32) if dtype == np.float16 else dtype
     num_bytes = math.prod(shape) * stored.itemsize
     resolution = _pixels_per_nm(voxel_size)
@@ -102,7 +99,7 @@ def save_tiff(
                 partial, bigtiff=not is_classic, imagej=as_imagej, ome=not as_imagej
             ) as writer:
                 writer.write(
-                    _checked(slices, shape, stored),
+                    checked_slices(slices, shape, stored),
                     shape=shape,
                     dtype=stored,
                     photometric="rgb" if is_rgb else "minisblack",
@@ -164,7 +161,7 @@ def save_tiff_stream(
     yield count, shape[0]
 
 
-def _checked(
+def checked_slices(
     slices: Iterable[NDArray[Any]], shape: tuple[int, ...], dtype: np.dtype[Any]
 ) -> Iterator[NDArray[Any]]:
     """Pass slices on; a missing or misshapen one would leave a file that lies."""
